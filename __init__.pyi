@@ -1,0 +1,1 @@
+from .tasks.grid import VoxelGrid as VoxelGrid

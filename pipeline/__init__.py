@@ -1,0 +1,1 @@
+"""What a person meets: recipes, clusters, signals, screens and the command line."""

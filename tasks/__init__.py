@@ -1,0 +1,1 @@
+"""A task turns one batch into the next value: frames, volumes, bricks, shards, pictures."""

@@ -1,0 +1,1 @@
+"""Structures and trajectories: decoded in a child process, elements resolved, frames placed."""

@@ -1,0 +1,1 @@
+"""Electron scattering factors of the elements: our own tables, with their sources."""

@@ -1,0 +1,156 @@
+"""Every value that travels between rooms: a frozen record of NumPy arrays, a shape and a unit on each field."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64, Int, Int64
+
+from .grid import VoxelGrid
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """What does not change from frame to frame, of the M selected atoms."""
+
+    atomic_numbers: Int64[np.ndarray, " m"]
+    b_factors: Float64[np.ndarray, " m"]
+    """Å², added to the table's own widths."""
+    weights: Float64[np.ndarray, " m"]
+    """Occupancy, 0…1."""
+
+    def __len__(self) -> int:
+        return len(self.atomic_numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class RawFrames:
+    """F frames as decoded from the source, before placement."""
+
+    source_frames: Int64[np.ndarray, " f"]
+    """Index of each frame in its file."""
+    times: Float64[np.ndarray, " f"]
+    """ps."""
+    positions: Float32[np.ndarray, "f m 3"]
+    """Å, (x, y, z)."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBatch:
+    """F frames in the pose in which they are rendered: `positions = source @ rotationᵀ + translation`."""
+
+    frames: Int64[np.ndarray, " f"]
+    """Index of each frame in the store."""
+    source_frames: Int64[np.ndarray, " f"]
+    times: Float64[np.ndarray, " f"]
+    """ps."""
+    positions: Float64[np.ndarray, "f m 3"]
+    """Å, (x, y, z), origin at the centre of voxel n//2."""
+    rotations: Float64[np.ndarray, "f 3 3"]
+    """Acts on column vectors."""
+    translations: Float64[np.ndarray, "f 3"]
+    """Å."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bricks:
+    """The touched T³ blocks of F frames' volumes; all other voxels are 0. Sorted by (frame, z, y, x)."""
+
+    n_frames: int
+    frames: Int[np.ndarray, " n"]
+    """Position 0…F-1 of each brick's frame in its batch."""
+    indices: Int[np.ndarray, "n 3"]
+    """Place (z, y, x) of each brick, in bricks."""
+    values: Float[np.ndarray, "n t t t"]
+    """Å⁻², (z, y, x); voxels past the array's end are 0."""
+
+    def dense(self, grid: VoxelGrid) -> Float[np.ndarray, "f z y x"]:
+        """Whole volumes, Å⁻²: only where someone asks for them, since this costs the box."""
+        volumes = np.zeros((self.n_frames, *grid.shape), self.values.dtype)
+        for frame, index, value in zip(self.frames, self.indices, self.values, strict=True):
+            where = grid.brick_slices(index)
+            volumes[(frame, *where)] = value[tuple(slice(0, s.stop - s.start) for s in where)]
+        return volumes
+
+
+class FrameStatus(IntEnum):
+    """What the ledger says of a frame."""
+
+    PENDING = 0
+    DONE = 1
+    SKIPPED = 2
+    FAILED = 3
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Sampled comparison of one stored frame with the float64 direct sum (sums over the whole frame, estimated)."""
+
+    squared_error: float
+    """Σ (stored - direct)², Å⁻⁴."""
+    squared_norm: float
+    """Σ stored², Å⁻⁴, exact."""
+    largest_error: float
+    """max |stored - direct| over the sample, Å⁻²."""
+    largest_value: float
+    """max |stored| over the frame, Å⁻²."""
+    n_voxels: int
+    """Voxels compared."""
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """What is known of one stored frame."""
+
+    status: FrameStatus
+    source_frame: int
+    time: float
+    """ps."""
+    rotation: tuple[tuple[float, float, float], ...]
+    """3 × 3, acts on column vectors."""
+    translation: tuple[float, float, float]
+    """Å, (x, y, z)."""
+    sum: float
+    """Σ over voxels, Å⁻²; times h³ it is the mass in Å."""
+    min: float
+    """Å⁻²."""
+    max: float
+    """Å⁻²."""
+    mass: float
+    """Analytic mass inside the box, Å: what `sum * h³` must be."""
+    lost: float
+    """Fraction of the molecule's whole mass that lies outside the box."""
+    reason: str = ""
+    """Why the frame was skipped or failed."""
+    accuracy: Accuracy | None = None
+    """Only of the frames that the certificate sampled."""
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """The ledger's word on one shard: written after the shard, atomically; without it the shard's frames are pending."""
+
+    shard: int
+    first_frame: int
+    frames: tuple[FrameRecord, ...]
+    size: int
+    """Bytes of the shard's file; 0 where every voxel is 0 and there is no file."""
+    sha256: str
+    """Of the shard's file; empty where there is none."""
+    engine: str
+    """What rendered it."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """All that a task sends back (under 1 kB): counts and times, never a voxel."""
+
+    shard: int
+    statuses: tuple[int, int, int]
+    """Frames done, skipped, failed."""
+    size: int
+    """Bytes written."""
+    mass_error: float
+    """Largest |Σ·h³ / mass - 1| of the shard's frames."""
+    seconds: tuple[tuple[str, float], ...]
+    """(stage, seconds) in order: read, render, check, write."""

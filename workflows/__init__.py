@@ -1,0 +1,1 @@
+"""What follows what, for one batch and for a run."""
