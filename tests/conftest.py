@@ -19,3 +19,14 @@ def data() -> Path:
 def quickstart() -> Path:
     """The real ensemble of the quickstart: adk.pdb and adk.xtc."""
     return Path(__file__).parent.parent / "configs" / "quickstart"
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test: the last digits of the acceptance cases need it."""
+    import jax
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)

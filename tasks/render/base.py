@@ -23,7 +23,7 @@ class CertificateSettings:
 
     frames: Annotated[int, Ge(1)] | Literal["all"] = 8
     """How many frames, evenly spread over the ensemble."""
-    voxels: Annotated[int, Ge(64)] = 4096
-    """Voxels a frame drawn from the bricks that atoms touch; a quarter as many are drawn outside them."""
+    voxels: Annotated[int, Ge(512)] | Literal["all"] = 4096
+    """Voxels a frame drawn from the bricks that atoms touch; a quarter as many are drawn outside them. `all`: the whole box."""
     seed: int = 0
     """Seed of the draw."""

@@ -1,0 +1,176 @@
+"""The brick engine: Gaussians of these atoms onto these bricks, in JAX, at fixed shapes.
+
+A voxel's value is the mean of the potential over its cube (../volume/README.md). Along each axis that mean is a difference
+of error functions, so a group of atoms on a tile of t³ voxels is one matrix product: (t, P) · (P, t²) for its P Gaussians.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float64, Int
+
+from ..grid import VoxelGrid
+from ..values import Bricks
+from .binning import Groups, Touching, passes, tile_edge, touching
+from .windows import half_widths
+
+GROUPS_A_CALL = 256
+"""Groups that one call of the kernel takes: the last call of a pass is padded up to it."""
+GROUPS_AT_ONCE = 16
+"""Groups evaluated together inside a call: 16 keep the profiles (0.7 MB) in a core's cache."""
+
+
+@dataclass(frozen=True)
+class BrickEngine:
+    """Renders batches of frames on one grid.
+
+    `tolerance`: see `half_widths`; 0 draws every atom everywhere. `capacity`: bricks held at once; more are drawn in further
+    passes. `dtype`: of the arithmetic, float32 or float64 (which needs JAX's x64). Results do not depend on `capacity`.
+    """
+
+    grid: VoxelGrid
+    tolerance: float
+    capacity: int
+    dtype: str = "float32"
+
+    def render(
+        self,
+        positions: Float64[np.ndarray, "f m 3"],
+        amplitudes: Float64[np.ndarray, "m k"],
+        variances: Float64[np.ndarray, "m k"],
+    ) -> Bricks:
+        """F frames of M atoms with K Gaussians each: positions Å, amplitudes Å, variances Å².
+
+        Raises `ValueError` for a position that is not finite or a variance that is not positive: neither can be drawn.
+        """
+        if not np.isfinite(positions).all():
+            raise ValueError("positions must be finite (Å)")
+        if not (np.isfinite(amplitudes).all() and np.isfinite(variances).all() and (variances > 0).all()):
+            raise ValueError("amplitudes must be finite (Å), variances finite and positive (Å²)")
+        work = touching(self.grid, positions, half_widths(amplitudes, variances, self.tolerance))
+        rendered = [self._one_pass(groups, positions, amplitudes, variances) for groups in passes(work, self.capacity)]
+        brick = self.grid.brick
+        values = np.concatenate(rendered) if rendered else np.zeros((0, brick, brick, brick), self.dtype)
+        return Bricks(positions.shape[0], work.frames, work.indices, _within(self.grid, work.indices, values))
+
+    def _one_pass(self, groups: Groups, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray) -> np.ndarray:
+        brick = self.grid.brick
+        buffer = _empty(self.capacity, brick, self.dtype)
+        for call in self._calls(groups, positions, amplitudes, variances):
+            buffer = _add_groups(buffer, *call, self.grid.voxel_size)
+        return np.asarray(_assemble(buffer, brick))[: groups.bricks.stop - groups.bricks.start]
+
+    def _calls(self, groups: Groups, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray) -> Iterator[tuple]:
+        """The kernel's arguments, padded to their fixed shape.
+
+        The tile's place relative to the atom is taken in float64 here, so that float32 sees only numbers of a few Å.
+        """
+        flat, n_atoms = positions.reshape(-1, 3), positions.shape[1]
+        nowhere = _n_tiles(self.capacity, self.grid.brick)  # a slot past the buffer's end is dropped by the scatter
+        for start in range(0, len(groups.slots), GROUPS_A_CALL):
+            part = slice(start, start + GROUPS_A_CALL)
+            atoms, filled = groups.atoms[part], groups.filled[part]
+            species, room = atoms % n_atoms, [(0, GROUPS_A_CALL - len(atoms))]
+            yield (
+                np.pad(groups.slots[part].astype(np.int32), room, constant_values=nowhere),
+                np.pad((groups.corners[part, None] - flat[atoms]).astype(self.dtype), room + [(0, 0)] * 2),
+                np.pad((amplitudes[species] * filled[..., None]).astype(self.dtype), room + [(0, 0)] * 2),
+                np.pad(variances[species].astype(self.dtype), room + [(0, 0)] * 2, constant_values=1.0),
+            )
+
+
+def render_traced(
+    work: Touching,
+    positions: Float[Array, "f m 3"],
+    amplitudes: Float[Array, "m k"],
+    variances: Float[Array, "m k"],
+) -> Float[Array, "n t t t"]:
+    """The same kernel on the bricks of `work`, for `jax.grad` and its kin: positions, amplitudes, variances may be traced.
+
+    Which atoms touch which bricks is fixed by `work`; within a window the result is smooth in every argument.
+    """
+    brick, h = work.grid.brick, work.grid.voxel_size
+    flat, n_atoms, rendered = positions.reshape(-1, 3), positions.shape[1], []
+    for groups in passes(work, len(work.frames)):
+        species = groups.atoms % n_atoms
+        tiles = _draw(
+            jnp.asarray(groups.corners, flat.dtype)[:, None] - flat[groups.atoms],
+            amplitudes[species] * groups.filled[..., None],
+            variances[species],
+            tile_edge(brick),
+            h,
+        )
+        n_bricks = groups.bricks.stop - groups.bricks.start
+        buffer = jnp.zeros((_n_tiles(n_bricks, brick), *tiles.shape[1:]), tiles.dtype).at[groups.slots].add(tiles)
+        rendered.append(_assemble(buffer, brick))
+    return jnp.concatenate(rendered)
+
+
+def _n_tiles(n_bricks: int, brick: int) -> int:
+    return n_bricks * (-(-brick // tile_edge(brick))) ** 3
+
+
+def _within(grid: VoxelGrid, indices: Int[np.ndarray, "n 3"], values: np.ndarray) -> np.ndarray:
+    """Voxels of the last bricks that lie past the array's end are made 0."""
+    if all(n % grid.brick == 0 for n in grid.shape):
+        return values
+    values = np.array(values)
+    for value, index in zip(values, indices, strict=True):
+        for axis, where in enumerate(grid.brick_slices(index)):
+            np.moveaxis(value, axis, 0)[where.stop - where.start :] = 0
+    return values
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _empty(capacity: int, brick: int, dtype: str) -> Float[Array, "n t tt"]:
+    edge = tile_edge(brick)
+    return jnp.zeros((_n_tiles(capacity, brick), edge, edge**2), dtype)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _add_groups(
+    buffer: Float[Array, "n t tt"],
+    slots: Int[Array, " g"],
+    corners: Float[Array, "g c 3"],
+    amplitudes: Float[Array, "g c k"],
+    variances: Float[Array, "g c k"],
+    h: Float[Array, ""] | float,
+) -> Float[Array, "n t tt"]:
+    # slots ascend and the scatter adds in order: a tile's sum has one order however its groups fall into calls
+    tiles = _draw(corners, amplitudes, variances, buffer.shape[1], h)
+    return buffer.at[slots].add(tiles, mode="drop", indices_are_sorted=True)
+
+
+def _draw(
+    corners: Float[Array, "g c 3"],
+    amplitudes: Float[Array, "g c k"],
+    variances: Float[Array, "g c k"],
+    edge: int,
+    h: Float[Array, ""] | float,
+) -> Float[Array, "g t tt"]:
+    """Each group's atoms on its tile; `corners`: the tile's lower corner (x, y, z) seen from each atom, Å."""
+
+    def one(group: tuple) -> Array:
+        corner, amplitude, variance = group
+        faces = corner[:, None, :, None] + h * jnp.arange(edge + 1, dtype=corner.dtype)
+        cumulative = jax.lax.erf(faces * jax.lax.rsqrt(2 * variance)[:, :, None, None])
+        x, y, z = jnp.moveaxis(jnp.diff(cumulative) / (2 * h), 2, 0)
+        planes = (y[..., :, None] * x[..., None, :]).reshape(-1, edge**2)
+        columns = (amplitude[..., None] * z).reshape(-1, edge)
+        # full precision on every device: a GPU's default would be TF32
+        return jnp.matmul(columns.T, planes, precision=jax.lax.Precision.HIGHEST)
+
+    return jax.lax.map(one, (corners, amplitudes, variances), batch_size=min(GROUPS_AT_ONCE, max(1, corners.shape[0])))
+
+
+@partial(jax.jit, static_argnums=1)
+def _assemble(buffer: Float[Array, "n t tt"], brick: int) -> Float[Array, "b s s s"]:
+    edge = tile_edge(brick)
+    along = -(-brick // edge)
+    tiles = buffer.reshape(-1, along, along, along, edge, edge, edge)
+    padded = tiles.transpose(0, 1, 4, 2, 5, 3, 6).reshape(-1, along * edge, along * edge, along * edge)
+    return padded[:, :brick, :brick, :brick]

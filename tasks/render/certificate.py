@@ -1,0 +1,105 @@
+"""The certificate: stored voxels of a few frames against a direct sum, and the limits that no frame may exceed."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from ..grid import VoxelGrid
+from ..values import Accuracy, Bricks
+from .base import CertificateSettings
+from .direct import Voxels, direct_block
+
+SIDE = 16
+"""Voxels are drawn as products of up to 16 × 16 × 16 indices: spread over the whole region, and summed as matrix products."""
+SETS_AT_MOST = 32
+"""Products drawn in search of voxels of one kind, before the draw is content with fewer."""
+
+
+def certified_frames(settings: CertificateSettings, n_frames: int) -> frozenset[int]:
+    """The frames to certify: spread evenly from the first to the last, a function of the recipe and the frame count alone."""
+    if settings.frames == "all":
+        return frozenset(range(n_frames))
+    return frozenset(np.linspace(0, n_frames - 1, min(settings.frames, n_frames)).round().astype(int).tolist())
+
+
+def accuracy(
+    grid: VoxelGrid,
+    bricks: Bricks,
+    frame: int,
+    positions: Float64[np.ndarray, "m 3"],
+    amplitudes: Float64[np.ndarray, "m k"],
+    variances: Float64[np.ndarray, "m k"],
+    settings: CertificateSettings,
+) -> Accuracy:
+    """Compares the only frame in `bricks` (store index `frame`) with the direct sum of its atoms (Å, Å, Å²).
+
+    Two strata, the voxels of stored bricks and all others, each weighted by its number of voxels.
+    """
+    place = np.full(grid.n_bricks, -1)  # where each brick's values are; -1: not stored, all 0
+    place[tuple(bricks.indices.T)] = np.arange(len(bricks.indices))
+    sizes = np.ones(grid.n_bricks, int)
+    for axis, (n, n_bricks) in enumerate(zip(grid.shape, grid.n_bricks, strict=True)):
+        extent = np.minimum(grid.brick, n - np.arange(n_bricks) * grid.brick)
+        sizes *= extent.reshape([-1 if a == axis else 1 for a in range(3)])
+    squared_error, largest_error, n_voxels = 0.0, 0.0, 0
+    for touched in (True, False):
+        population, squared, count = int(sizes[(place >= 0) == touched].sum()), 0.0, 0
+        for voxels in _products(grid, place >= 0, touched, settings, frame) if population else ():
+            z, y, x = np.ix_(*voxels)
+            where = place[z // grid.brick, y // grid.brick, x // grid.brick]
+            counted = (where >= 0) == touched
+            error = direct_block(grid, voxels, positions, amplitudes, variances)
+            if touched:
+                error = error - bricks.values[where, z % grid.brick, y % grid.brick, x % grid.brick]
+            error = error[counted]
+            squared, count = squared + float((error**2).sum()), count + error.size
+            largest_error = max(largest_error, float(np.abs(error).max(initial=0.0)))
+        squared_error += squared * population / max(count, 1)
+        n_voxels += count
+    values = bricks.values.astype(float)
+    return Accuracy(squared_error, float((values**2).sum()), largest_error, float(np.abs(values).max(initial=0.0)), n_voxels)
+
+
+def relative(accuracies: Iterable[Accuracy]) -> tuple[float, float]:
+    """Relative L2 error and largest error relative to the largest value, of all frames together."""
+    frames = list(accuracies)
+    norm = sum(a.squared_norm for a in frames)
+    value = max((a.largest_value for a in frames), default=0.0)
+    if not frames or norm == 0 or value == 0:
+        return float("inf"), float("inf")  # a store of zeros is as wrong as can be
+    return float(np.sqrt(sum(a.squared_error for a in frames) / norm)), max(a.largest_error for a in frames) / value
+
+
+def limit(tolerance: float, dtype: str) -> float:
+    """What no frame's relative error, of mass or of voxels, may exceed: ten times the tolerance and the type's rounding."""
+    return 10 * (tolerance + float(np.finfo(dtype).eps))
+
+
+def _products(
+    grid: VoxelGrid, stored: Bool[np.ndarray, "z y x"], touched: bool, settings: CertificateSettings, frame: int
+) -> Iterator[Voxels]:
+    """Index lists (z, y, x) until enough of their product's voxels lie in bricks that are `stored` (or are not).
+
+    Drawn from the box around the stored bricks, or from the whole box; every voxel there is as likely as any other.
+    """
+    if settings.voxels == "all":
+        for index in np.argwhere(stored == touched):
+            z, y, x = (np.arange(s.start, s.stop) for s in grid.brick_slices(index))
+            yield z, y, x
+        return
+    draw = np.random.default_rng([settings.seed, frame, touched])
+    if touched:
+        around = np.argwhere(stored)
+        first, stop = around.min(axis=0) * grid.brick, np.minimum((around.max(axis=0) + 1) * grid.brick, grid.shape)
+    else:
+        first, stop = np.zeros(3, int), np.array(grid.shape)
+    missing = settings.voxels if touched else settings.voxels // 4
+    for _ in range(SETS_AT_MOST):
+        z, y, x = (
+            np.sort(draw.choice(np.arange(a, b), min(SIDE, b - a), replace=False)) for a, b in zip(first, stop, strict=True)
+        )
+        yield z, y, x
+        missing -= int((stored[np.ix_(*(v // grid.brick for v in (z, y, x)))] == touched).sum())
+        if missing <= 0:
+            return

@@ -1,0 +1,63 @@
+"""The oracle: the same potential summed directly in float64 NumPy over all atoms, with no window, tile, brick or JAX."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float64, Int
+from scipy.special import erf
+
+from ..grid import VoxelGrid
+
+Voxels = tuple[Int[np.ndarray, " z"], Int[np.ndarray, " y"], Int[np.ndarray, " x"]]
+"""Index lists along z, y, x: the voxels of their product."""
+GAUSSIANS_AT_ONCE = 16384
+"""Gaussians summed together: bounds the oracle's memory for a capsid."""
+
+
+def direct_block(
+    grid: VoxelGrid,
+    voxels: Voxels,
+    positions: Float64[np.ndarray, "m 3"],
+    amplitudes: Float64[np.ndarray, "m k"],
+    variances: Float64[np.ndarray, "m k"],
+) -> Float64[np.ndarray, "z y x"]:
+    """Mean potential (Å⁻²) of the voxels in the product of three index lists, all atoms counted in each.
+
+    positions Å, amplitudes Å, variances Å². Formula: volumes of `../volume/README.md`.
+    """
+    total = np.zeros([len(v) for v in voxels])
+    for points, weights, widths in _portions(positions, amplitudes, variances):
+        z, y, x = (_profile(grid, axis, v, points[:, 2 - axis], widths) for axis, v in enumerate(voxels))
+        planes = (y[:, None, :] * x[None, :, :]).reshape(-1, len(weights))
+        total += ((z * weights) @ planes.T).reshape(total.shape)
+    return total
+
+
+def mass_inside(
+    grid: VoxelGrid,
+    positions: Float64[np.ndarray, "m 3"],
+    amplitudes: Float64[np.ndarray, "m k"],
+    variances: Float64[np.ndarray, "m k"],
+) -> float:
+    """Analytic ∫U d³r over the box, Å: a product of three 1-D integrals for each Gaussian."""
+    scale = 1 / np.sqrt(2 * variances)[:, :, None]
+    reach = (erf((grid.upper - positions)[:, None] * scale) - erf((grid.lower - positions)[:, None] * scale)) / 2
+    return float((amplitudes * reach.prod(axis=2)).sum())
+
+
+def _profile(
+    grid: VoxelGrid, axis: int, voxels: Int[np.ndarray, " n"], centres: np.ndarray, variances: np.ndarray
+) -> Float64[np.ndarray, "n p"]:
+    offset = grid.coordinates(axis)[voxels][:, None] - centres
+    scale, half = 1 / np.sqrt(2 * variances), grid.voxel_size / 2
+    return (erf((offset + half) * scale) - erf((offset - half) * scale)) / (2 * grid.voxel_size)
+
+
+def _portions(
+    positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    n_gaussians = amplitudes.shape[1]
+    atoms = max(1, GAUSSIANS_AT_ONCE // n_gaussians)
+    for start in range(0, len(positions), atoms):
+        part = slice(start, start + atoms)
+        yield np.repeat(positions[part], n_gaussians, axis=0), amplitudes[part].ravel(), variances[part].ravel()
