@@ -34,7 +34,10 @@ class Refusal(Exception):
 
 
 class FrameFault(Exception):
-    """One frame of the ensemble is bad (unreadable, not finite, wrong mass). A data error: never retried. Exit code 4."""
+    """One frame of the ensemble is bad (unreadable, not finite, wrong mass). A data error: never retried. Exit code 4.
+
+    `frame` is its index in the source.
+    """
 
     def __init__(self, frame: int, problem: Problem):
         self.frame = frame

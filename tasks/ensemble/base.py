@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+import numpy as np
 from annotated_types import Ge
+from jaxtyping import Float64, Int64
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class AlignSettings:
     to: Literal["first"] = "first"
     """The reference: the first frame that `frames` takes."""
     select: str = "name CA"
-    """MDAnalysis selection, within `select`, of the atoms that are superposed."""
+    """MDAnalysis selection, within `select`, of the atoms that are superposed: at least 3."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class EnsembleSettings:
     coordinates: str
     """XTC, TRR or DCD trajectory, relative to the recipe."""
     select: str = "all"
-    """MDAnalysis selection of the atoms that scatter."""
+    """MDAnalysis selection of the atoms that scatter; distances in it are those of the first frame that `frames` takes."""
     frames: FrameSlice = FrameSlice()
     """Which frames become volumes."""
     align: AlignSettings | None = None
@@ -46,3 +48,59 @@ class EnsembleSettings:
     """Move the centroid of the selected atoms (of the reference frame where frames are aligned) to the box centre."""
     elements: dict[str, str] = field(default_factory=dict)
     """Atom name to element, for names that the topology leaves unclear."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFile:
+    """A file that the volumes come from, as the store remembers it: the same for every copy of the same bytes."""
+
+    name: str
+    """Without its folder."""
+    size: int
+    """Bytes."""
+    digest: str
+    """See `sources.digest`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """All that a worker needs to read any frame, without an index beside the user's file."""
+
+    path: str
+    """Absolute."""
+    format: Literal["xtc", "trr", "dcd"]
+    n_atoms: int
+    """Atoms of a frame in the file, selected or not."""
+    n_frames: int
+    """Complete frames in the file."""
+    offsets: Int64[np.ndarray, " n_frames"] | None
+    """Byte at which each frame starts; None for DCD, whose frames are all of one size."""
+    selection: Int64[np.ndarray, " m"]
+    """The atoms that scatter, ascending."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """How a decoded frame gets its pose."""
+
+    align: Int64[np.ndarray, " a"] | None
+    """Positions, within the selection, of the atoms that are superposed; None leaves the orientation as it is."""
+    reference: Float64[np.ndarray, "a 3"] | None
+    """Å. Where the superposed atoms go: their place in the reference frame, already moved to the box centre if asked for."""
+    center: bool
+    """Without a reference: move each frame's own centroid to the origin."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """An opened ensemble: travels once to each worker."""
+
+    trajectory: Trajectory
+    placement: Placement
+    source_frames: Int64[np.ndarray, " n"]
+    """For each frame of the store, its index in the file."""
+    atomic_numbers: Int64[np.ndarray, " m"]
+    sources: tuple[SourceFile, ...]
+    """Topology, trajectory."""
+    notes: tuple[str, ...]
+    """What a person may want to know, one sentence each."""
