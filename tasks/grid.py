@@ -15,11 +15,14 @@ from jaxtyping import Float, Int
 from .errors import Problem, Refusal
 
 
+Extent = Annotated[int, Ge(1)]
+
+
 @dataclass(frozen=True)
 class GridSettings:
     """The recipe's `grid`: one grid for all frames."""
 
-    shape: Literal["auto"] | tuple[int, int, int] = "auto"
+    shape: Literal["auto"] | tuple[Extent, Extent, Extent] = "auto"
     """Voxels along z, y, x; `auto` is the smallest cubic, even, 2-3-5-smooth box that holds every frame and the padding."""
     voxel_size: Annotated[float, Gt(0)] = 1.0
     """Edge of a voxel, Å. Memory and disk go with its inverse cube."""

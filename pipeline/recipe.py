@@ -1,0 +1,56 @@
+"""A recipe file becomes a `Recipe`: read strictly, overridden by `--set`, validated, refused with every problem at once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..tasks.errors import Problem
+from ..workflows.recipe import Recipe
+from .documents import Document, load, override
+from .settings import Found, json_schema, validated
+from .strict_yaml import shown
+
+FINEST_VOXEL = 0.2
+"""Å. Finer than any cryo-EM map (the best are sampled at about 0.3 Å): a smaller number was most likely meant in nm."""
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe and where it came from."""
+
+    recipe: Recipe
+    name: str
+    """The file's name without its ending."""
+    folder: Path
+    """The recipe's folder, absolute: inputs are relative to it (`store.path` is relative to the working directory)."""
+
+    def input(self, path: str) -> Path:
+        """The input file that the recipe calls `path`."""
+        return self.folder / path
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """The recipe in the YAML file at `path`, with `overrides` (`grid.voxel_size=1.5`) put in.
+
+    Raises `Refusal` with every problem, each with its line or its `--set`.
+    """
+    document = override(load(path), overrides)
+    return LoadedRecipe(validated(Recipe, document, _magnitudes), path.stem, path.resolve().parent)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe (draft 2020-12), for editors and for `cryovox schema`."""
+    return json_schema(Recipe)
+
+
+def _magnitudes(document: Document) -> Iterator[Found]:
+    """Numbers that are valid but cannot be meant."""
+    grid = document.value.get("grid")
+    if not isinstance(grid, dict):
+        return
+    keys, h = ("grid", "voxel_size"), grid.get("voxel_size")
+    if isinstance(h, float) and 0 < h < FINEST_VOXEL:
+        wanted = f"at least {FINEST_VOXEL} Å: no cryo-EM map is finer"
+        fix = f"if {h} nm was meant, write `voxel_size: {10 * h:.6g}`"
+        yield keys, Problem("bad value for `grid.voxel_size`", document.where(keys), shown(h), wanted, fix)
