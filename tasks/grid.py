@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 
 from .errors import Problem, Refusal
 
-
 Extent = Annotated[int, Ge(1)]
 
 

@@ -1,5 +1,6 @@
 """Every value that travels between rooms: a frozen record of NumPy arrays, a shape and a unit on each field."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -124,6 +125,10 @@ class FrameRecord:
     """Why the frame was skipped or failed."""
     accuracy: Accuracy | None = None
     """Only of the frames that the certificate sampled."""
+
+    def mass_error(self, voxel_size: float) -> float:
+        """|Σ·h³ / mass - 1|; infinite where there is no mass in the box to compare with."""
+        return abs(self.sum * voxel_size**3 / self.mass - 1) if self.mass else math.inf
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cryovox
 import pytest
+
+import cryovox
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("pipeline", "workflows", "tasks")

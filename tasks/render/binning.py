@@ -1,6 +1,6 @@
 """Which atoms touch which voxels: atoms sorted into bricks, and within a brick into groups of fixed size on small tiles.
 
-A *tile* is the engine's own cube of 5…10 voxels a side inside a brick of the store; a *group* is up to `GROUP` atoms on one
+A *tile* is the engine's own cube of 8…16 voxels a side inside a brick of the store; a *group* is up to `GROUP` atoms on one
 tile. Groups have one shape for a peptide and for a capsid, so the kernel is compiled once. Everything here is integers and
 comparisons on the host: it decides where work is done, never what its result is.
 """
@@ -20,8 +20,12 @@ PAIRS_A_PASS = 1 << 20
 
 
 def tile_edge(brick: int) -> int:
-    """Edge of the tiles that pave a brick with the least overhang; of equals the nearest to 8, then the smaller."""
-    return min(range(5, 11), key=lambda t: (-(-brick // t) * t, abs(t - 8), t))
+    """Edge of the tiles that pave a brick with the least overhang; of equals the nearest to 12, then the larger.
+
+    Measured for a protein at 1 Å on one core: small tiles repeat each atom's profiles too often (bricks of 30³: edge 5 takes
+    115, 6 67, 10 40, 15 41 ms a frame; bricks of 32³: 8 36, 16 26 ms).
+    """
+    return min(range(8, 17), key=lambda t: (-(-brick // t) * t, abs(t - 12), -t))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,18 @@
-"""The store on disk: which arrays, which shards, which attributes; created once, before any work."""
+"""The store on disk by pure arithmetic: which frames share a shard, which file is whose, and whether a folder is ours."""
 
+import json
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import Problem, Refusal
+from ..grid import VoxelGrid
+
+SCHEMA = 1
+"""Version of everything this room writes; a store with a higher number is refused."""
+
+VOLT_ANGSTROM2 = 47.8776472
+"""V [volt] = 47.8776472 · U [Å⁻²]: ħ²/2mₑe with CODATA's constants, in V Å²."""
 
 
 @dataclass(frozen=True)
@@ -12,3 +23,132 @@ class StoreSettings:
     """Folder of the Zarr store, relative to the working directory."""
     dtype: Literal["float32", "float16"] = "float32"
     """float16 halves the disk and costs 5e-4 relative accuracy."""
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """Where each frame of an ensemble lies: a pure function of grid, frame count and type, never of who writes.
+
+    Raises `ValueError` for no frames or another type.
+    """
+
+    grid: VoxelGrid
+    n_frames: int
+    dtype: str
+    """float32 or float16."""
+
+    def __post_init__(self) -> None:
+        if self.n_frames < 1:
+            raise ValueError(f"a store needs at least one frame, got {self.n_frames}")
+        if self.dtype not in ("float32", "float16"):
+            raise ValueError(f"a store holds float32 or float16, got {self.dtype}")
+
+    @property
+    def frames_per_shard(self) -> int:
+        """Frames k that share one file, one task and one ledger record.
+
+        - About 64 shards or more, so that a small ensemble still feeds many workers, and a kill costs little.
+        - At most 16 frames, so that a shard of large volumes stays some 10 MB and a task some seconds.
+        - A shard's index has 16 bytes a brick, touched or not, and every reader loads it whole: at most 256 KiB (but one
+          frame always fits).
+        - At most 1e5 shards, whatever that does to the other two: files are what clusters ration.
+        """
+        z, y, x = self.grid.n_bricks
+        index_per_frame = 16 * z * y * x
+        wanted = min(16, -(-self.n_frames // 64))
+        allowed = max(1, 256 * 1024 // index_per_frame)
+        return max(min(wanted, allowed), -(-self.n_frames // 100_000))
+
+    @property
+    def n_shards(self) -> int:
+        """Shards of the store; the last may hold fewer frames."""
+        return -(-self.n_frames // self.frames_per_shard)
+
+    @property
+    def brick_shape(self) -> tuple[int, int, int, int]:
+        """One inner chunk (t, z, y, x)."""
+        edge = self.grid.brick
+        return 1, edge, edge, edge
+
+    @property
+    def shard_shape(self) -> tuple[int, int, int, int]:
+        """One shard (t, z, y, x): whole bricks, so it may reach past the array's end."""
+        edge = self.grid.brick
+        z, y, x = self.grid.n_bricks
+        return self.frames_per_shard, z * edge, y * edge, x * edge
+
+    @property
+    def record_bytes(self) -> int:
+        """Length R of every ledger record: a power of two with room for 1280 bytes a frame and 1 KiB of head."""
+        return 1 << (1280 * self.frames_per_shard + 1024 - 1).bit_length()
+
+    def frames_of(self, shard: int) -> range:
+        """The frames of one shard. Raises `ValueError` where there is no such shard."""
+        if not 0 <= shard < self.n_shards:
+            raise ValueError(f"shard {shard} of a store with {self.n_shards} shards")
+        first = shard * self.frames_per_shard
+        return range(first, min(first + self.frames_per_shard, self.n_frames))
+
+    def shard_key(self, shard: int) -> str:
+        """The shard's key inside `potential`."""
+        return f"c/{shard}/0/0/0"
+
+    def record_key(self, shard: int) -> str:
+        """The record's key inside `ledger`."""
+        return f"c/{shard}/0"
+
+    def shard_file(self, path: Path, shard: int) -> Path:
+        """The shard's file in the store at `path`."""
+        return path / "potential" / self.shard_key(shard)
+
+    def record_file(self, path: Path, shard: int) -> Path:
+        """The shard's ledger record in the store at `path`."""
+        return path / "ledger" / self.record_key(shard)
+
+
+def run_folder(path: Path) -> Path:
+    """The folder beside the store at `path` for all that varies from run to run: lock, progress, log, report."""
+    return path.with_name(path.name + ".run")
+
+
+def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
+    """The layout of the store at `path`, and its root attribute `cryovox`. Reads two small JSON files, no array.
+
+    Raises `Refusal` where `path` is no store of ours, or has a newer schema.
+    """
+    try:
+        attributes = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]["cryovox"]
+        schema = attributes["schema"]
+        array = json.loads((path / "potential" / "zarr.json").read_text("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refusal(_not_ours(path, f"{type(error).__name__}: {error}")) from error
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise Refusal(
+            Problem(
+                what="the store was written by a newer cryovox",
+                where=str(path),
+                got=f"schema {schema}",
+                wanted=f"schema {SCHEMA} or older",
+                fix="update cryovox, or write to another `store.path`",
+            )
+        )
+    try:
+        n_frames, *shape = array["shape"]
+        grid = VoxelGrid(tuple(shape), array["attributes"]["voxel_size"])
+        layout = StoreLayout(grid, n_frames, array["data_type"])
+        chunk_shape = tuple(array["chunk_grid"]["configuration"]["chunk_shape"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refusal(_not_ours(path, f"potential/zarr.json, {type(error).__name__}: {error}")) from error
+    if chunk_shape != layout.shard_shape:
+        raise Refusal(_not_ours(path, f"shards of {list(chunk_shape)} instead of {list(layout.shard_shape)} voxels"))
+    return layout, attributes
+
+
+def _not_ours(path: Path, got: str) -> Problem:
+    return Problem(
+        what="the output is not a cryovox store",
+        where=str(path),
+        got=got,
+        wanted="a folder that is not there yet, or a store that cryovox began",
+        fix="write to another `store.path`, or move what is there away",
+    )

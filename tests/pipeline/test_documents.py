@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from cryovox.pipeline.documents import load, override
 from cryovox.tasks.errors import Refusal
 

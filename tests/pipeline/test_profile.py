@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from cryovox.pipeline.cluster import PROFILES, ClusterProfile, load_profile
 from cryovox.tasks.errors import Refusal
 

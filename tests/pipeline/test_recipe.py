@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+
 from cryovox.pipeline.recipe import load_recipe, schema
 from cryovox.tasks.errors import Refusal
 from cryovox.workflows.recipe import Recipe, recipe_hash, to_plain

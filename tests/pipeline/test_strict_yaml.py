@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 import pytest
-from cryovox.pipeline.strict_yaml import MOST_VALUES, read, shown
-from cryovox.tasks.errors import Refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cryovox.pipeline.strict_yaml import MOST_VALUES, read, shown
+from cryovox.tasks.errors import Refusal
 
 
 def value(text) -> Any:

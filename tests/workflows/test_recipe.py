@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from cryovox.tasks.ensemble.base import AlignSettings, EnsembleSettings, FrameSlice
 from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import RenderSettings

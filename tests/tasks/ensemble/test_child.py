@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from cryovox.tasks.ensemble.wire import Message, receive, send
 
 CHILD = """

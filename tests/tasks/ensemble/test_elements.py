@@ -1,6 +1,7 @@
 """Every atom gets the element it has, or the run is refused with the line to write: nothing is guessed."""
 
 import pytest
+
 from cryovox.tasks.ensemble.elements import AtomKind, resolve, symbol_number
 from cryovox.tasks.errors import Refusal
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cryovox.tasks.ensemble.headers import dcd_layout, xdr_atoms
 from MDAnalysis.lib.formats.libdcd import DCDFile
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
 from MDAnalysisTests import datafiles
+
+from cryovox.tasks.ensemble.headers import dcd_layout, xdr_atoms
 
 folder = Path(datafiles.DCD).parent
 dcds = [path for path in sorted(folder.rglob("*.dcd")) if path.stat().st_size]

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from cryovox.tasks.ensemble.placement import is_spread, kabsch, place, placement_on
-from cryovox.tasks.values import RawFrames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+
+from cryovox.tasks.ensemble.placement import is_spread, kabsch, place, placement_on
+from cryovox.tasks.values import RawFrames
 
 seeds = st.integers(0, 2**32 - 1)
 

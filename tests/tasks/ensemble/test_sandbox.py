@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cryovox.tasks.ensemble.sandbox import Sandbox
 from cryovox.tasks.ensemble.wire import Message
 from cryovox.tasks.errors import DecoderFault

@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+
 from cryovox.tasks.ensemble.sources import TRAJECTORIES, check, digest, identify
 
 

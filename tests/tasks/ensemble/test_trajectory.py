@@ -13,13 +13,14 @@ from pathlib import Path
 import MDAnalysis
 import numpy as np
 import pytest
+from MDAnalysisTests import datafiles
+
 from cryovox.tasks.ensemble.base import AlignSettings, EnsembleSettings, FrameSlice
 from cryovox.tasks.ensemble.headers import dcd_layout
 from cryovox.tasks.ensemble.placement import place
 from cryovox.tasks.ensemble.sandbox import Sandbox
 from cryovox.tasks.ensemble.trajectory import FrameReader, open_ensemble
 from cryovox.tasks.errors import DecoderFault, FrameFault, Refusal
-from MDAnalysisTests import datafiles
 
 PAIRS = {
     "pdb+xtc": ("adk.pdb", "adk.xtc"),

@@ -6,11 +6,12 @@ import pickle
 
 import numpy as np
 import pytest
-from cryovox.tasks.ensemble import wire
-from cryovox.tasks.ensemble.wire import Message, WireError, receive, send
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
+from cryovox.tasks.ensemble import wire
+from cryovox.tasks.ensemble.wire import Message, WireError, receive, send
 
 words = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters()),

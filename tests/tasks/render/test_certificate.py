@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.base import CertificateSettings
 from cryovox.tasks.render.bricks import BrickEngine

@@ -3,6 +3,7 @@
 import gemmi
 import numpy as np
 import pytest
+
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.bricks import BrickEngine
 from cryovox.tasks.scattering.gaussians import gaussians

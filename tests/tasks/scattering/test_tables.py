@@ -3,6 +3,7 @@
 import gemmi
 import numpy as np
 import pytest
+
 from cryovox.tasks.scattering.gaussians import gaussians
 from cryovox.tasks.scattering.parameters import PengScatteringFactorParameters
 from cryovox.tasks.scattering.tables import peng1996

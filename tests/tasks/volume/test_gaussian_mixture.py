@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+
 from cryovox.tasks.scattering.parameters import PengScatteringFactorParameters
 from cryovox.tasks.volume.gaussian_mixture import GaussianMixtureVolume
 

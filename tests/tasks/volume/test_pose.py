@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from cryovox.tasks.volume.gaussian_mixture import GaussianMixtureVolume
 from cryovox.tasks.volume.pose import AxisAnglePose, EulerAnglePose, QuaternionPose
 

@@ -1,0 +1,119 @@
+"""The command line. Imports are made in the commands: `--help` and a refused recipe need none of JAX, Dask or MDAnalysis."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..tasks.errors import Refusal
+from .exits import Exit
+
+app = typer.Typer(
+    name="cryovox",
+    help="Structural ensembles to cryo-EM scattering potentials: one volume a frame, in sharded Zarr stores.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file that says what to compute.")]
+StoreFolder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store that `run` began.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, e.g. grid.voxel_size=2.0")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> int:
+    """The entry point of the `cryovox` command: the exit code."""
+    try:
+        app(standalone_mode=True)
+    except Refusal as refusal:
+        typer.echo(f"{refusal}", err=True)
+        return Exit.REFUSED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else Exit.PROGRAM_ERROR
+    return Exit.DONE
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    cluster: Annotated[str, typer.Option(metavar="PROFILE", help="Where to compute: a profile's name or file.")] = "local",
+    overwrite: Annotated[bool, typer.Option(help="Start over: remove the store that is there.")] = False,
+) -> None:
+    """Render every frame of the recipe's ensemble into its store; run again to resume."""
+    from .prepare import owned, prepare
+
+    loaded, profile, store = prepare(recipe, overrides or [], cluster, overwrite)
+    from .foreground import in_the_foreground  # Dask and its kin: only for a recipe that is not refused
+
+    with owned(store) as (folder, lock):
+        code = in_the_foreground(loaded, profile, store, overwrite, folder, lock, shlex.join(["cryovox", *sys.argv[1:]]))
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(recipe: RecipeFile, overrides: Overrides = None) -> None:
+    """Show what `run` would do; write nothing."""
+    from .prepare import prepare
+
+    loaded, _, store = prepare(recipe, overrides or [], "local", overwrite=False)
+    from .plan import plan as make_plan
+    from .summary import plan_lines
+
+    for line in plan_lines(make_plan(loaded, store)):
+        typer.echo(line)
+
+
+@app.command()
+def status(store: StoreFolder, as_json: AsJson = False) -> None:
+    """Show how far a store is, from its own ledger."""
+    from .status import status as look
+    from .summary import status_lines
+
+    found = look(store)
+    for line in [json.dumps(found.to_json(), indent=1)] if as_json else status_lines(found):
+        typer.echo(line)
+    if found.damaged:
+        raise typer.Exit(Exit.STOPPED)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a recipe, for editors."""
+    from .recipe import schema as recipe_schema
+
+    typer.echo(json.dumps(recipe_schema(), indent=1))
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has, what it lacks, and how to get it."""
+    from .doctor import examine
+
+    healthy = True
+    for finding in examine():
+        mark = {True: "ok", None: "--", False: "!!"}[finding.ok]
+        typer.echo(f"{mark}  {finding.name:<12} {finding.text}")
+        healthy = healthy and finding.ok is not False
+    raise typer.Exit(Exit.DONE if healthy else Exit.PROGRAM_ERROR)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("cryovox"))
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What happens in a run, said once: listeners (a screen, a log, a file) hear it and never reach in."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. `kind`: started, stage, shard, warning, stopping, finished."""
+
+    kind: str
+    text: str = ""
+    """For a person, one line."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """For a program: JSON-able."""
+    at: float = field(default_factory=time.time)
+    """Seconds since the epoch."""
+
+
+class Listener(Protocol):
+    """Hears every event, in order, on the driver's main thread."""
+
+    def hear(self, event: Event) -> None:
+        """Takes note; must not block."""
+        ...
+
+    def close(self) -> None:
+        """The run is over."""
+        ...
+
+
+class Events:
+    """The run's one voice."""
+
+    def __init__(self, listeners: Iterable[Listener] = ()):
+        self._listeners = list(listeners)
+
+    def say(self, kind: str, text: str = "", **facts: Any) -> None:
+        """Tells every listener."""
+        event = Event(kind, text, facts)
+        for listener in self._listeners:
+            listener.hear(event)
+
+    def close(self) -> None:
+        """Closes every listener."""
+        for listener in self._listeners:
+            listener.close()

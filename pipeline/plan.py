@@ -1,0 +1,73 @@
+"""`cryovox plan`: all that `run` would decide, with nothing written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..tasks.ensemble.trajectory import open_ensemble
+from ..tasks.grid import containing
+from ..tasks.store import ledger
+from ..tasks.store.layout import StoreLayout
+from ..workflows import resume
+from ..workflows.extents import FindExtents, joined
+from ..workflows.job import Job, with_first_frame
+from .recipe import LoadedRecipe
+from .run import first_frame
+
+SAMPLE = 200
+"""Frames looked at for the grid: more than this and the plan is an estimate."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do."""
+
+    store: Path
+    n_atoms: int
+    n_source_frames: int
+    layout: StoreLayout
+    estimated: bool
+    """Whether the grid comes from a sample of the frames; `run` takes all of them."""
+    frames_left: int
+    shards_left: int
+    dense_bytes: int
+    """Of all volumes, every voxel counted."""
+    brick_bytes: int
+    """Of the bricks that atoms touch, before compression; from the first frame."""
+    buffer_bytes: int
+    """The engine's buffer in each worker."""
+    notes: tuple[str, ...]
+
+
+def plan(loaded: LoadedRecipe, store: Path) -> Plan:
+    """Reads the inputs as `run` would. Raises `Refusal` for whatever `run` would refuse."""
+    ensemble = open_ensemble(loaded.recipe.ensemble, loaded.folder)
+    n = len(ensemble.source_frames)
+    found = resume.existing(store, loaded.recipe)
+    if found is None:
+        frames = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).round().astype(np.int64))
+        survey = FindExtents(ensemble, frames, "plan")
+        with survey.open() as session:
+            whole = joined(session.do(unit) for unit in survey.units)
+        layout = StoreLayout(containing(whole.minimum, whole.maximum, loaded.recipe.grid), n, loaded.recipe.store.dtype)
+        left = list(range(layout.n_shards))
+    else:
+        layout, attributes = found
+        resume.same_sources(store, layout, attributes, ensemble)
+        left, _ = ledger.pending(store, layout)
+    job = with_first_frame(Job(loaded.recipe, ensemble, layout, store, ""), first_frame(ensemble))
+    brick = 4 * layout.grid.brick**3
+    return Plan(
+        store=store,
+        n_atoms=len(job.atoms),
+        n_source_frames=ensemble.trajectory.n_frames,
+        layout=layout,
+        estimated=found is None and n > SAMPLE and loaded.recipe.grid.shape == "auto",
+        frames_left=sum(len(layout.frames_of(shard)) for shard in left),
+        shards_left=len(left),
+        dense_bytes=n * layout.grid.n_voxels * np.dtype(layout.dtype).itemsize,
+        brick_bytes=n * job.bricks_a_frame * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,
+        buffer_bytes=job.capacity * brick,
+        notes=ensemble.notes,
+    )

@@ -1,0 +1,111 @@
+"""Listeners that come with every run: the bar on the screen, the log, and progress.json for those without a screen."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from .events import Event
+
+
+class _Rate(ProgressColumn):
+    """Frames a second, over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f} frames/s" if task.speed else "- frames/s")
+
+
+class Bar:
+    """A live bar with frames, frames/s and the time left; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
+        self._progress = Progress(*columns, console=console, speed_estimate_period=30, disable=not console.is_terminal)
+        self._task = None
+
+    def hear(self, event: Event) -> None:
+        """Moves the bar; prints what is not a shard."""
+        if event.kind == "started":
+            self._task = self._progress.add_task("volumes", total=event.facts["frames"], completed=event.facts["done"])
+            self._progress.start()
+        if event.kind == "shard" and self._task is not None:
+            self._progress.update(self._task, advance=event.facts["frames"])
+        elif event.text and event.kind != "shard":
+            self._console.print(event.text, highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        self._progress.stop()
+
+
+class LogFile:
+    """Every event as a line of `log.txt`, with the warnings of Dask beside them."""
+
+    def __init__(self, folder: Path):
+        # a handler each: Dask raises the level of every handler of its own loggers
+        self._handlers = {
+            name: logging.FileHandler(folder / "log.txt", encoding="utf-8") for name in ("cryovox.run", "distributed")
+        }
+        for name, handler in self._handlers.items():
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            logging.getLogger(name).addHandler(handler)
+        self._log = logging.getLogger("cryovox.run")
+        self._log.setLevel(logging.INFO)
+        self._log.propagate = False
+
+    def hear(self, event: Event) -> None:
+        """One line."""
+        level = logging.WARNING if event.kind == "warning" else logging.INFO
+        facts = json.dumps(event.facts, default=str) if event.facts else ""
+        self._log.log(level, "%s", " ".join(part for part in (event.kind, event.text, facts) if part))
+
+    def close(self) -> None:
+        """Closes the file."""
+        for name, handler in self._handlers.items():
+            logging.getLogger(name).removeHandler(handler)
+            handler.close()
+
+
+class ProgressFile:
+    """`progress.json`: the state of the run, replaced whole at most once a second, so that a reader never sees half of it."""
+
+    def __init__(self, folder: Path):
+        self._path = folder / "progress.json"
+        self._state: dict = {"state": "starting", "frames": 0, "done": 0}
+        self._began: tuple[float, int] | None = None
+        self._written = 0.0
+
+    def hear(self, event: Event) -> None:
+        """Counts, and writes."""
+        state = self._state
+        if event.kind == "started":
+            state.update(state="running", **event.facts)
+            self._began = (event.at, event.facts["done"])
+        elif event.kind == "shard":
+            state["done"] += event.facts["frames"]
+            state["bytes"] = state.get("bytes", 0) + event.facts["bytes"]
+        if event.kind in ("stopping", "finished"):
+            state.update(state=event.kind, seconds_left=None, **event.facts)
+        elif self._began and state["done"] > self._began[1]:
+            rate = (state["done"] - self._began[1]) / (event.at - self._began[0])
+            state["frames_per_second"] = round(rate, 3)
+            state["seconds_left"] = round((state["frames"] - state["done"]) / rate, 1)
+        if event.kind != "shard" or event.at - self._written >= 1:
+            self._written = event.at
+            self._write({**state, "updated": event.at})
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _write(self, state: dict) -> None:
+        draft = self._path.with_suffix(f".{os.getpid()}.tmp")
+        file: IO[str]
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(state, file, indent=1, default=str)
+        draft.replace(self._path)

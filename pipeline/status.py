@@ -1,0 +1,66 @@
+"""`cryovox status`: what a store's own ledger says of it; needs no cluster and no run."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..tasks.render.certificate import relative
+from ..tasks.store import ledger
+from ..tasks.store.layout import read_layout, run_folder
+from ..tasks.values import FrameStatus
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a store."""
+
+    store: Path
+    complete: bool
+    """All shards are there and the store was closed."""
+    frames: dict[str, int]
+    """pending, done, skipped, failed; they sum to the ensemble's."""
+    bytes: int
+    """Of all shards."""
+    dense_bytes: int
+    frames_per_second: float | None
+    """Of the last run; None where no run has left its `progress.json`."""
+    run_state: str | None
+    """What the last run said last: starting, running, stopping, finished."""
+    certificate: dict[str, Any] | None
+    """Of the closed store, or of the frames so far."""
+    damaged: tuple[str, ...]
+    """Shards whose file or record is not what it should be."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**vars(self), "store": str(self.store), "damaged": list(self.damaged)}
+
+
+def status(store: Path) -> Status:
+    """Reads the ledger of the store. Raises `Refusal` where it is none of ours."""
+    layout, attributes = read_layout(store)
+    found = ledger.survey(store, layout)
+    certificate = attributes.get("certificate")
+    if certificate is None and found.accuracies:
+        l2, largest = relative([accuracy for _, accuracy in found.accuracies])
+        certificate = {"frames": len(found.accuracies), "relative_l2": l2, "largest_error": largest}
+    progress = _progress(run_folder(store) / "progress.json")
+    return Status(
+        store=store,
+        complete=bool(attributes["complete"]) and not found.todo,
+        frames={state.name.lower(): found.frames[state] for state in FrameStatus},
+        bytes=found.size,
+        dense_bytes=layout.n_frames * layout.grid.n_voxels * (2 if layout.dtype == "float16" else 4),
+        frames_per_second=progress.get("frames_per_second"),
+        run_state=progress.get("state"),
+        certificate=certificate,
+        damaged=tuple(problem.what for problem in found.damaged.values()),
+    )
+
+
+def _progress(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}

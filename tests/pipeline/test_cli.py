@@ -1,0 +1,77 @@
+"""The command line answers fast, imports what it needs and no more, and says what it would do."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def test_help_is_fast_and_lists_the_commands(tmp_path, cryovox):
+    seconds = []
+    for _ in range(5):
+        began = time.monotonic()
+        done = cryovox("--help", cwd=tmp_path)
+        seconds.append(time.monotonic() - began)
+    assert done.returncode == 0
+    for command in ("run", "plan", "status", "schema", "doctor"):
+        assert command in done.stdout
+    assert min(seconds) < 0.6  # 0.2 s on a quiet machine
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["schema"], ["run", "no-such-recipe.yaml"], ["plan", "bad.yaml"]])
+def test_help_schema_and_refused_recipes_import_nothing_heavy(tmp_path, arguments):
+    (tmp_path / "bad.yaml").write_text("ensemble: {}\n")
+    heavy = ("jax", "distributed", "MDAnalysis", "tensorstore", "zarr", "matplotlib")
+    code = f"""
+import sys
+sys.argv = ["cryovox", *{arguments!r}]
+from cryovox.pipeline.cli import main
+main()
+print("HEAVY", [name for name in {heavy!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_the_schema_is_json_with_descriptions(tmp_path, cryovox):
+    schema = json.loads(cryovox("schema", cwd=tmp_path).stdout)
+    assert "Å" in json.dumps(schema, ensure_ascii=False)
+    assert schema["additionalProperties"] is False
+
+
+def test_plan_says_what_run_would_do_and_writes_nothing(tmp_path, cryovox, recipe):
+    before = sorted(tmp_path.iterdir())
+    done = cryovox("plan", recipe(more=", frames: {stop: 10}"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "10 of 98; 10 left" in done.stdout
+    assert "voxels (z, y, x) of 2 Å" in done.stdout
+    assert sorted(path for path in tmp_path.iterdir() if path.name != "recipe.yaml") == before
+
+
+def test_set_takes_yaml_values(tmp_path, cryovox, recipe):
+    done = cryovox("plan", recipe(), "--set", "grid.shape=[64, 50, 72]", "--set", "ensemble.frames={stop: 4}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "64 × 50 × 72" in done.stdout
+    assert "4 of 98" in done.stdout
+
+
+def test_the_version_is_the_installed_one(tmp_path, cryovox):
+    from importlib.metadata import version
+
+    assert cryovox("--version", cwd=tmp_path).stdout.strip() == version("cryovox")
+
+
+def test_doctor_finds_this_installation_healthy(tmp_path, cryovox):
+    done = cryovox("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "!!" not in done.stdout
+    assert "JAX devices" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_of_what_is_no_store_is_refused(tmp_path, cryovox):
+    done = cryovox("status", "nothing.zarr", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nothing.zarr" in done.stderr

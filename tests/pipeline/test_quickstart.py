@@ -1,0 +1,139 @@
+"""The README's main job, as a new user meets it: one command, and everything that it promises to leave behind."""
+
+import json
+import threading
+import time
+import warnings
+from collections import Counter
+
+import numpy as np
+import psutil
+import pytest
+import tensorstore
+import xarray
+import zarr
+from ome_zarr_models.v05 import Image
+
+from cryovox.tasks.grid import VoxelGrid
+from cryovox.tasks.store.read import read_frames
+
+
+def peaks_of_descendants(process: psutil.Process, stop: threading.Event) -> Counter:
+    """Peak resident memory of every descendant that does a worker's work, bytes by pid."""
+    peaks: Counter = Counter()
+    while not stop.wait(0.2):
+        for child in process.children(recursive=True):
+            try:
+                peaks[child.pid] = max(peaks[child.pid], child.memory_info().rss)
+            except psutil.NoSuchProcess:
+                continue
+    return peaks
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, quickstart, start):
+    """The quickstart, run once: folder, exit code, output, seconds, peak memory of each process."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    began = time.monotonic()
+    process = start("run", quickstart.parent / "recipes" / "quickstart.yaml", cwd=folder)
+    stop, peaks = threading.Event(), Counter()
+    watch = threading.Thread(target=lambda: peaks.update(peaks_of_descendants(psutil.Process(process.pid), stop)))
+    watch.start()
+    code = process.wait(timeout=240)
+    stop.set()
+    watch.join()
+    return folder, code, (folder / "output.txt").read_text(), time.monotonic() - began, peaks
+
+
+def test_it_ends_well_in_a_minute_with_little_memory(finished):
+    _, code, output, seconds, peaks = finished
+    assert code == 0, output
+    assert seconds < 60
+    assert len(peaks) >= 3  # two workers or one, a decoder, the resource tracker
+    assert max(peaks.values()) < 1.5e9
+
+
+def test_the_summary_says_what_was_done_and_what_to_do_next(finished):
+    _, _, output, _, _ = finished
+    for expected in ("dashboard: http://127.0.0.1:", "98 done", "frames/s", "on disk", "mass ", "certificate", "cryovox status"):
+        assert expected in output
+    assert "adk.zarr.run/frames.png" in output
+    assert "Traceback" not in output
+
+
+def test_every_frame_has_its_mass_and_the_certificate_holds(finished, cryovox):
+    folder = finished[0]
+    status = json.loads(cryovox("status", "adk.zarr", "--json", cwd=folder).stdout)
+    assert status["frames"] == {"pending": 0, "done": 98, "skipped": 0, "failed": 0}
+    assert status["complete"] is True
+    assert status["frames_per_second"] > 0
+    assert status["certificate"]["frames"] == 8
+    assert status["certificate"]["relative_l2"] <= 1e-5
+    store = zarr.open_group(folder / "adk.zarr", mode="r")
+    total, mass = store["frame/sum"][:], store["frame/mass"][:]
+    np.testing.assert_allclose(total * store["potential"].attrs["voxel_size"] ** 3, mass, rtol=1e-4)
+    np.testing.assert_allclose(mass, 4810.6923, rtol=1e-6)  # Σ f(0) of the 3,341 atoms: nothing lies outside the box
+    for frame in (0, 41, 97):
+        assert store["potential"][frame].sum(dtype=float) == pytest.approx(total[frame], rel=1e-9)
+
+
+def test_the_volumes_show_the_motion(finished):
+    """The transition is one way: the further the frame, the less it resembles the first."""
+    folder = finished[0]
+    frames = read_frames(folder / "adk.zarr", [0, 20, 40, 60, 97]).reshape(5, -1).astype(float)
+    correlation = [np.corrcoef(frames[0], frame)[0, 1] for frame in frames[1:]]
+    assert correlation == sorted(correlation, reverse=True)
+    assert 0.1 < correlation[-1] < 0.6
+
+
+def test_it_opens_in_zarr_xarray_tensorstore_and_ome_zarr_models(finished):
+    path = finished[0] / "adk.zarr"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        group = zarr.open(path, mode="r")
+        assert isinstance(group, zarr.Group)
+        names = {name for name, _ in group.members(max_depth=None)}
+        dataset = xarray.open_zarr(path, consolidated=False, chunks=None)
+    expected = group["potential"][50]
+    assert {"potential", "ledger", "frame/status", "t", "z", "y", "x"} <= names
+    assert dataset["potential"].dims == ("t", "z", "y", "x")
+    assert dataset["potential"].sel(t=dataset.t[50]).shape == expected.shape
+    np.testing.assert_array_equal(dataset["potential"][50], expected)
+    np.testing.assert_allclose(np.diff(dataset.t), 1.0, atol=1e-4)
+    n = expected.shape[0]
+    np.testing.assert_array_equal(dataset.z, VoxelGrid((n, n, n), 1.0).coordinates(0))
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path / "potential")}}
+    np.testing.assert_array_equal(tensorstore.open(spec, read=True).result()[50].read().result(), expected)
+    image = Image.from_zarr(group)
+    assert [axis.name for axis in image.ome_attributes.multiscales[0].axes] == ["t", "z", "y", "x"]
+
+
+def test_the_picture_is_drawn(finished):
+    import matplotlib.image
+
+    picture = matplotlib.image.imread(finished[0] / "adk.zarr.run" / "frames.png")
+    height, width = picture.shape[:2]
+    assert width > 1500
+    assert height > 400
+    assert len(np.unique(picture[:, :, 0])) > 100
+
+
+def test_progress_and_log_tell_the_same(finished):
+    folder = finished[0] / "adk.zarr.run"
+    progress = json.loads((folder / "progress.json").read_text())
+    assert (progress["state"], progress["done"], progress["frames"]) == ("finished", 98, 98)
+    assert (folder / "log.txt").read_text().count(" shard {") == 49
+    assert not (folder / "lock").exists()
+
+
+def test_running_again_does_nothing_and_changes_nothing(finished, cryovox, quickstart, digests):
+    folder = finished[0]
+    before = digests(folder / "adk.zarr")
+    again = cryovox("run", quickstart.parent / "recipes" / "quickstart.yaml", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "nothing was left to do" in again.stderr
+    assert digests(folder / "adk.zarr") == before
+
+
+def test_no_file_is_left_beside_the_users_trajectory(finished, quickstart):
+    assert sorted(path.name for path in quickstart.iterdir()) == ["ORIGIN.md", "adk.pdb", "adk.xtc"]

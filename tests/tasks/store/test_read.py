@@ -1,0 +1,75 @@
+"""Plain arrays back from a store: never a zero that means "not there"."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryovox.tasks.errors import Refusal, StoreDamage
+from cryovox.tasks.store import ledger
+from cryovox.tasks.store.layout import StoreLayout
+from cryovox.tasks.store.read import read_attributes, read_frames
+from cryovox.tasks.store.shard import write_shard
+from cryovox.tasks.values import FrameStatus
+
+
+@pytest.mark.parametrize("frames", [[0], [66, 3, 4, 3], range(67), np.array([10, 12]), []])
+def test_frames_come_back_in_the_order_asked_for(finished, frames):
+    path, layout, expected = finished
+    read = read_frames(path, frames)
+    np.testing.assert_array_equal(read, expected[list(frames)])
+    assert read.dtype == layout.dtype
+
+
+@pytest.fixture
+def store(begun: Path, layout: StoreLayout, do_shard, make_record, make_bricks) -> Path:
+    """Shard 0 done, frame 2 skipped and 3 failed, the rest pending."""
+    path = begun
+    do_shard(path, layout, 0)
+    record = make_record(layout, 1, *write_shard(path, layout, 1, make_bricks(layout, 1)))
+    skipped = replace(record.frames[0], status=FrameStatus.SKIPPED, reason="not finite")
+    ledger.commit(path, layout, replace(record, frames=(skipped, replace(record.frames[1], status=FrameStatus.FAILED))))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("frames", "text"),
+    [([0, 2], "frame 2 .*skipped: not finite"), ([3], "failed"), ([1, 4, 5], r"frame 4 \(and 1 more\).*pending")],
+)
+def test_frames_that_are_not_done_are_refused(store: Path, frames, text: str):
+    with pytest.raises(ValueError, match=text):
+        read_frames(store, frames)
+
+
+def test_missing_frames_are_read_when_asked_for(store: Path, layout: StoreLayout, make_bricks):
+    read = read_frames(store, [1, 40, 2], allow_missing=True)
+    np.testing.assert_array_equal(read[0], make_bricks(layout, 0).dense(layout.grid)[1])
+    assert not read[1].any()
+    np.testing.assert_array_equal(read[2], make_bricks(layout, 1).dense(layout.grid)[0])
+
+
+@pytest.mark.parametrize("frame", [-1, 67])
+def test_a_frame_that_the_ensemble_has_not_is_an_error(store: Path, frame: int):
+    with pytest.raises(ValueError, match="0…66"):
+        read_frames(store, [frame], allow_missing=True)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"torn")])
+@pytest.mark.parametrize("allow_missing", [False, True])
+def test_a_lost_shard_is_damage_not_zeros(store: Path, layout: StoreLayout, damage, allow_missing: bool):
+    damage(layout.shard_file(store, 0))
+    with pytest.raises(StoreDamage, match="shard 0"):
+        read_frames(store, [1], allow_missing=allow_missing)
+
+
+def test_attributes_are_the_root_groups(store: Path):
+    attributes = read_attributes(store)
+    assert sorted(attributes) == ["cryovox", "ome"]
+    assert attributes["cryovox"]["recipe"] == "r"
+
+
+def test_a_folder_that_is_no_store_is_refused(tmp_path: Path):
+    for read in (read_attributes, lambda path: read_frames(path, [0])):
+        with pytest.raises(Refusal, match="not a cryovox store"):
+            read(tmp_path)

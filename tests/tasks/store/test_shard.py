@@ -1,0 +1,111 @@
+"""One shard: the right voxels, the same bytes, always made from nothing."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from cryovox.tasks.grid import VoxelGrid
+from cryovox.tasks.store import template
+from cryovox.tasks.store.layout import StoreLayout
+from cryovox.tasks.store.shard import write_shard
+from cryovox.tasks.values import Bricks
+
+
+def _files(begun: Path) -> list[Path]:
+    return sorted(p for p in (begun / "potential").rglob("*") if p.is_file() and p.name != "zarr.json")
+
+
+def test_size_and_digest_are_of_the_file(begun: Path, layout: StoreLayout, make_bricks):
+    size, sha256 = write_shard(begun, layout, 0, make_bricks(layout, 0))
+    data = layout.shard_file(begun, 0).read_bytes()
+    assert (size, sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert _files(begun) == [layout.shard_file(begun, 0)]
+
+
+def test_bytes_depend_on_nothing_but_the_voxels(tmp_path: Path, layout: StoreLayout, make_bricks):
+    answers = set()
+    for name, threads in [("a.zarr", 1), ("b.zarr", 1), ("c.zarr", 3)]:
+        template.create(tmp_path / name, layout, {"name": name})
+        answers.add(write_shard(tmp_path / name, layout, 1, make_bricks(layout, 1), threads=threads))
+    assert len(answers) == 1
+
+
+def test_a_shard_is_made_from_nothing(begun: Path, layout: StoreLayout, make_bricks):
+    """Neither the bricks of an earlier write nor its damage reach the new shard."""
+    wanted = make_bricks(layout, 0)
+    fresh = write_shard(begun, layout, 0, wanted)
+    write_shard(begun, layout, 0, make_bricks(layout, 7))
+    assert write_shard(begun, layout, 0, wanted) == fresh
+    layout.shard_file(begun, 0).write_bytes(b"damaged")
+    assert write_shard(begun, layout, 0, wanted) == fresh
+
+
+def test_an_empty_shard_has_no_file(begun: Path, layout: StoreLayout, make_bricks):
+    assert write_shard(begun, layout, 5, make_bricks(layout, 5)) == (0, "")
+    assert _files(begun) == []
+
+
+def test_a_shard_that_became_empty_loses_its_file(begun: Path, layout: StoreLayout, make_bricks):
+    bricks = make_bricks(layout, 0)
+    write_shard(begun, layout, 0, bricks)
+    assert write_shard(begun, layout, 0, replace(bricks, values=bricks.values * np.float32(-0.0))) == (0, "")
+    assert _files(begun) == []
+
+
+def test_a_brick_of_zeros_costs_nothing(begun: Path, layout: StoreLayout, make_bricks):
+    bricks = make_bricks(layout, 0)
+    values = bricks.values.copy()
+    values[1] = 0
+    kept = np.arange(len(values)) != 1
+    without = Bricks(bricks.n_frames, bricks.frames[kept], bricks.indices[kept], bricks.values[kept])
+    assert write_shard(begun, layout, 0, replace(bricks, values=values)) == write_shard(begun, layout, 0, without)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_zarr_reads_what_was_rounded_once(tmp_path: Path, dtype: str):
+    """Bricks of float64 end as NumPy rounds them."""
+    layout = StoreLayout(VoxelGrid((32, 48, 32), 1.0), 1, dtype)
+    values = np.random.default_rng(0).normal(size=(1, 16, 16, 16))
+    template.create(tmp_path / "a.zarr", layout, {})
+    write_shard(tmp_path / "a.zarr", layout, 0, Bricks(1, np.array([0]), np.array([[1, 2, 0]]), values))
+    read = zarr.open_group(tmp_path / "a.zarr", mode="r")["potential"][0]
+    expected = np.zeros((32, 48, 32), dtype)
+    expected[16:32, 32:48, 0:16] = values[0].astype(dtype)
+    np.testing.assert_array_equal(read, expected)
+    assert read.dtype == dtype
+
+
+def test_a_voxel_beyond_float16_is_an_error_not_infinity(tmp_path: Path):
+    layout = StoreLayout(VoxelGrid((32,) * 3, 1.0), 1, "float16")
+    template.create(tmp_path / "a.zarr", layout, {})
+    bricks = Bricks(1, np.array([0]), np.array([[0, 0, 0]]), np.full((1, 32, 32, 32), 1e5, np.float32))
+    with pytest.raises(ValueError, match="beyond float16"):
+        write_shard(tmp_path / "a.zarr", layout, 0, bricks)
+    assert _files(tmp_path / "a.zarr") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda b: replace(b, n_frames=3), "frames"),
+        (lambda b: replace(b, frames=b.frames[::-1].copy()), "sorted"),
+        (lambda b: replace(b, frames=b.frames * 0, indices=b.indices * 0), "once"),
+        (lambda b: replace(b, indices=b.indices + 2), "outside"),
+        (lambda b: replace(b, indices=b.indices - 2), "outside"),
+        (lambda b: replace(b, values=b.values[:, :16, :16, :16].copy()), "shape"),
+    ],
+)
+def test_bricks_that_do_not_fit_are_an_error(begun: Path, layout: StoreLayout, make_bricks, change, text: str):
+    with pytest.raises(ValueError, match=text):
+        write_shard(begun, layout, 0, change(make_bricks(layout, 0)))
+    assert _files(begun) == []
+
+
+def test_no_shard_is_written_where_the_store_is_gone(tmp_path: Path, layout: StoreLayout, make_bricks):
+    with pytest.raises(FileNotFoundError):
+        write_shard(tmp_path / "a.zarr", layout, 0, make_bricks(layout, 0))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,225 @@
+"""A store opens unchanged in everyone's reader, two runs write the same bytes, and nobody sees a half-made one."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import ome_zarr_models.v05
+import pytest
+import tensorstore
+import xarray
+import zarr
+
+from cryovox.tasks.errors import Refusal, StoreDamage
+from cryovox.tasks.store import atomic, ledger, template
+from cryovox.tasks.store.layout import StoreLayout, read_layout
+from cryovox.tasks.store.shard import write_shard
+from cryovox.tasks.values import FrameStatus
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_zarr_opens_it(finished):
+    path, layout, expected = finished
+    root = zarr.open_group(path, mode="r")
+    assert sorted(root) == ["frame", "ledger", "potential", "t", "x", "y", "z"]
+    assert root["potential"].shards == layout.shard_shape
+    assert root["potential"].chunks == layout.brick_shape
+    np.testing.assert_array_equal(root["potential"][:], expected)
+
+
+def test_zarr_opens_a_store_that_has_only_begun(begun: Path):
+    root = zarr.open_group(begun, mode="r")
+    assert not root["potential"][3].any()
+    assert not root["frame/status"][:].any()
+    assert np.isnan(root["t"][:]).all()
+
+
+def test_xarray_opens_it(finished):
+    path, layout, expected = finished
+    with xarray.open_zarr(path, consolidated=False, chunks={"t": 1, "z": -1, "y": -1, "x": -1}) as dataset:
+        assert dataset["potential"].dims == ("t", "z", "y", "x")
+        assert set(dataset.coords) == {"t", "z", "y", "x"}
+        np.testing.assert_array_equal(dataset["potential"].values, expected)
+        np.testing.assert_array_equal(dataset["t"].values, 100 + 0.5 * np.arange(67))
+        for axis, name in enumerate("zyx"):
+            np.testing.assert_array_equal(dataset[name].values, layout.grid.coordinates(axis))
+        assert dataset["potential"].attrs["units"] == "angstrom^-2"
+        assert dataset["potential"].attrs["volt_angstrom2"] == 47.8776472
+
+
+def test_xarray_opens_the_frames(finished):
+    path, _, _ = finished
+    with xarray.open_zarr(path, group="frame", consolidated=False) as frames:
+        assert (frames["status"].values == FrameStatus.DONE).all()
+        assert frames["rotation"].dims == ("t", "row", "column")
+        assert frames["rotation"].shape == (67, 3, 3)
+        np.testing.assert_array_equal(frames["source_frame"].values, 3 * np.arange(67))
+        np.testing.assert_array_equal(frames["sum"].values, np.arange(67) + 1 / 3)
+        np.testing.assert_array_equal(frames["translation"].values[:, 0], 0.1 * np.arange(67))
+        np.testing.assert_array_equal(frames["rotation"].values[:, 2, 2], np.arange(67) / 3)
+
+
+def test_tensorstore_opens_it(finished):
+    path, _, expected = finished
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path / "potential")}}
+    array = tensorstore.open(spec, read=True).result()
+    np.testing.assert_array_equal(array.read().result(), expected)
+    assert array.domain.labels == ("t", "z", "y", "x")
+
+
+def test_ome_zarr_models_accepts_it(finished):
+    path, layout, _ = finished
+    image = ome_zarr_models.v05.Image.from_zarr(zarr.open_group(path, mode="r"))
+    (multiscale,) = image.ome_attributes.multiscales
+    assert [(axis.name, axis.type, axis.unit) for axis in multiscale.axes] == [
+        ("t", "time", "picosecond"),
+        ("z", "space", "angstrom"),
+        ("y", "space", "angstrom"),
+        ("x", "space", "angstrom"),
+    ]
+    scale, translation = multiscale.datasets[0].coordinateTransformations
+    assert scale.scale == pytest.approx([0.5, 1.25, 1.25, 1.25], abs=1e-12)
+    first = [layout.grid.coordinates(axis)[0] for axis in range(3)]
+    assert translation.translation == pytest.approx([100.0, *first], abs=1e-12)
+
+
+def test_ome_zarr_models_accepts_a_store_that_has_only_begun(begun: Path):
+    image = ome_zarr_models.v05.Image.from_zarr(zarr.open_group(begun, mode="r"))
+    assert image.ome_attributes.multiscales[0].axes[0].unit is None
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "step", "first"),
+    [
+        ([0.0, 10.0, 20.0], "picosecond", 10.0, 0.0),
+        ([float(np.float32(x)) for x in (0.1, 0.2, 0.3)], "picosecond", 0.1, 0.1),
+        ([math.nan, 10.0, 20.0], "picosecond", 10.0, 0.0),
+        ([0.0, 10.0, 30.0], None, 1.0, 0.0),
+        ([5.0, 5.0, 5.0], None, 1.0, 0.0),
+        ([math.nan, math.nan, 20.0], None, 1.0, 0.0),
+        ([7.0], "picosecond", 1.0, 7.0),
+    ],
+)
+def test_the_time_axis_has_a_unit_only_where_steps_are_even(tmp_path: Path, small, make_record, times, unit, step, first):
+    layout = replace(small, n_frames=len(times))
+    path = tmp_path / "a.zarr"
+    template.create(path, layout, {})
+    for shard, time in enumerate(times):
+        ledger.commit(path, layout, make_record(layout, shard, 0, "", time=time))
+    template.finish(path, layout)
+    (multiscale,) = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]["multiscales"]
+    assert multiscale["axes"][0].get("unit") == unit
+    scale, translation = multiscale["datasets"][0]["coordinateTransformations"]
+    assert scale["scale"][0] == pytest.approx(step, rel=1e-6)
+    assert translation["translation"][0] == pytest.approx(first, rel=1e-6)
+    np.testing.assert_array_equal(zarr.open_group(path, mode="r")["t"][:], times)
+
+
+def test_two_runs_write_the_same_bytes(tmp_path: Path, layout: StoreLayout, make_bricks, do_shard):
+    """One in order; the other in another place and order, with crashes, repeats and a second finish."""
+    one, two = tmp_path / "one.zarr", tmp_path / "elsewhere" / "two.zarr"
+    for path in (one, two):
+        template.create(path, layout, {"recipe": {"b": 1, "a": [1.5]}})
+    for shard in range(layout.n_shards):
+        do_shard(one, layout, shard)
+    template.finish(one, layout, {"certificate": 1e-6})
+    for shard in reversed(range(layout.n_shards)):
+        write_shard(two, layout, shard, make_bricks(layout, (shard + 1) % 33 if shard < 33 else shard))
+        if shard % 3 == 0:
+            (layout.shard_file(two, shard).parent / ".0.1.partial").parent.mkdir(parents=True, exist_ok=True)
+            (layout.shard_file(two, shard).parent / ".0.1.partial").write_bytes(b"killed here")
+        do_shard(two, layout, shard)
+    template.finish(two, layout)
+    (two / ".zarr.json.1.partial").write_bytes(b"killed here")
+    template.finish(two, layout, {"certificate": 1e-6})
+    assert _tree(one) == _tree(two)
+
+
+def test_attributes_say_whether_the_store_is_complete(tmp_path: Path, small: StoreLayout, do_shard):
+    path = tmp_path / "a.zarr"
+    template.create(path, small, {"recipe": "r"})
+    assert read_layout(path)[1] == {"schema": 1, "complete": False, "recipe": "r"}
+    for shard in range(3):
+        do_shard(path, small, shard)
+    template.finish(path, small, {"certificate": 1e-6})
+    assert read_layout(path)[1] == {"schema": 1, "complete": True, "recipe": "r", "certificate": 1e-6}
+
+
+def test_frames_without_a_record_cannot_be_finished(tmp_path: Path, small: StoreLayout, do_shard):
+    path = tmp_path / "a.zarr"
+    template.create(path, small, {})
+    do_shard(path, small, 1)
+    before = _tree(path)
+    with pytest.raises(StoreDamage, match="not finished"):
+        template.finish(path, small)
+    assert _tree(path) == before
+
+
+def test_complete_is_written_last(tmp_path: Path, small: StoreLayout, do_shard, monkeypatch):
+    path = tmp_path / "a.zarr"
+    template.create(path, small, {})
+    for shard in range(3):
+        do_shard(path, small, shard)
+    write = atomic.write
+
+    def full(node: Path, key: str, data: bytes) -> None:
+        if node.name == "lost":
+            raise OSError(28, "No space left on device")
+        write(node, key, data)
+
+    monkeypatch.setattr(atomic, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        template.finish(path, small)
+    assert read_layout(path)[1]["complete"] is False
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda p: p.symlink_to("nowhere")])
+def test_what_is_already_there_is_refused_and_kept(tmp_path: Path, small: StoreLayout, make):
+    path = tmp_path / "a.zarr"
+    make(path)
+    with pytest.raises(Refusal, match="already"):
+        template.create(path, small, {})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_half_made_store_is_never_seen(tmp_path: Path, small: StoreLayout, monkeypatch):
+    path = tmp_path / "a.zarr"
+
+    def fail(folder: Path) -> None:
+        assert not path.exists()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "sync_tree", fail)
+        with pytest.raises(OSError, match="No space"):
+            template.create(path, small, {})
+    assert list(tmp_path.iterdir()) == []
+    # a killed one could not clean up: the next takes its place
+    (tmp_path / ".a.zarr.partial" / "potential").mkdir(parents=True)
+    template.create(path, small, {})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("attributes", [{"a": math.nan}, {"schema": 2}, {"complete": True}])
+def test_attributes_that_cannot_be_kept_are_an_error(tmp_path: Path, small: StoreLayout, attributes):
+    with pytest.raises(ValueError, match=r"JSON|itself"):
+        template.create(tmp_path / "a.zarr", small, attributes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_frames_than_one_chunk_of_the_frame_arrays(tmp_path: Path, small: StoreLayout, make_record, monkeypatch):
+    monkeypatch.setattr(template, "FRAMES_PER_CHUNK", 2)
+    path = tmp_path / "a.zarr"
+    template.create(path, small, {})
+    for shard in range(3):
+        ledger.commit(path, small, make_record(small, shard, 0, ""))
+    template.finish(path, small)
+    root = zarr.open_group(path, mode="r")
+    np.testing.assert_array_equal(root["t"][:], [100, 100.5, 101])
+    np.testing.assert_array_equal(root["z"][:], small.grid.coordinates(0))
+    np.testing.assert_array_equal(root["frame/rotation"][:, 2, 2], [0, 1 / 3, 2 / 3])

@@ -1,0 +1,41 @@
+"""Work is data, running is elsewhere: what any executor (Dask, a plain loop in a test) needs to know of a workload."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Session(ABC):
+    """One worker process's side of a workload: opened once, then asked for unit after unit; a context manager."""
+
+    @abstractmethod
+    def do(self, unit: int) -> Any:
+        """Does one unit and returns a receipt of under 1 kB."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends what the session started."""
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Workload(Protocol):
+    """What is sent once to every worker. Picklable; equal workloads have equal keys."""
+
+    @property
+    def key(self) -> str:
+        """Names the workload: part of every task's key."""
+        ...
+
+    @property
+    def units(self) -> Sequence[int]:
+        """What is to be done; the order is the order of submission, never of results."""
+        ...
+
+    def open(self) -> Session:
+        """Called on the worker."""
+        ...

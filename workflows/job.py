@@ -1,0 +1,70 @@
+"""The job: a recipe with everything resolved, frozen, sent once to each worker; and its name."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from ..tasks.ensemble.base import Ensemble
+from ..tasks.render.binning import touching
+from ..tasks.render.windows import half_widths
+from ..tasks.scattering.b_factors import b_factors
+from ..tasks.scattering.gaussians import gaussians
+from ..tasks.store.layout import StoreLayout
+from ..tasks.values import Atoms
+from .recipe import Recipe, sources_of, voxel_deciding
+
+BUFFER_BYTES = 256 << 20
+"""Bound on the engine's buffer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """All that decides a voxel or says where it goes."""
+
+    recipe: Recipe
+    ensemble: Ensemble
+    layout: StoreLayout
+    store: Path
+    """Absolute."""
+    lock: str
+    """Identity of the run lock: the fence that a worker checks before it writes."""
+    bricks_a_frame: int = 0
+    """That the first frame's atoms touch."""
+
+    @property
+    def capacity(self) -> int:
+        """Bricks that the engine holds at once: a power of two with room for a shard and a quarter more, within bounds.
+
+        A shard that touches more bricks costs another pass, nothing else.
+        """
+        wanted = 1.25 * self.bricks_a_frame * self.layout.frames_per_shard
+        most = max(1, BUFFER_BYTES // (4 * self.layout.grid.brick**3))
+        return 1 << min(int(np.ceil(np.log2(max(1.0, wanted)))), int(np.log2(most)))
+
+    @cached_property
+    def atoms(self) -> Atoms:
+        """What scatters, with its B-factors."""
+        numbers = self.ensemble.atomic_numbers
+        return Atoms(numbers, b_factors(self.recipe.scattering.b_factor, len(numbers)), np.ones(len(numbers)))
+
+    @cached_property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits, equal for equal volumes in one store."""
+        decided = {
+            "recipe": voxel_deciding(self.recipe),
+            "sources": sources_of(self.ensemble),
+            "grid": asdict(self.layout.grid),
+            "store": str(self.store),
+        }
+        return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def with_first_frame(job: Job, positions: Float64[np.ndarray, "m 3"]) -> Job:
+    """The job with its engine's buffer measured on one placed frame, Å."""
+    widths = half_widths(*gaussians(job.atoms), job.recipe.render.tolerance)
+    return replace(job, bricks_a_frame=len(touching(job.layout.grid, positions[None], widths).frames))

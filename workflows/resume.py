@@ -1,0 +1,47 @@
+"""Whether the store that is there may be continued: the same recipe, the same inputs, or a refusal that names what differs."""
+
+from pathlib import Path
+from typing import Any
+
+from ..tasks.ensemble.base import Ensemble
+from ..tasks.errors import Problem, Refusal
+from ..tasks.store.layout import StoreLayout, read_layout
+from .recipe import Recipe, differing, sources_of, voxel_deciding
+
+
+def existing(store: Path, recipe: Recipe) -> tuple[StoreLayout, dict[str, Any]] | None:
+    """The store that this recipe began at `store`, or None where nothing is there.
+
+    Raises `Refusal` where something else is there: no store of ours, or a store of another recipe (naming the keys).
+    """
+    if not (store.exists() or store.is_symlink()):
+        return None
+    layout, attributes = read_layout(store)
+    differences = differing(attributes["recipe"], voxel_deciding(recipe))
+    if differences:
+        raise Refusal(
+            Problem(
+                what="the store was begun with another recipe",
+                where=str(store),
+                got="; ".join(f"{key}: {new}" for key, _, new in differences),
+                wanted="; ".join(f"{key}: {old}" for key, old, _ in differences),
+                fix="write to another `store.path`, restore these keys, or start over with --overwrite",
+            )
+        )
+    return layout, attributes
+
+
+def same_sources(store: Path, layout: StoreLayout, attributes: dict[str, Any], ensemble: Ensemble) -> None:
+    """Raises `Refusal` where the input files are not those that the store was begun with."""
+    before, now = attributes["sources"], sources_of(ensemble)
+    changed = [new["name"] for old, new in zip(before, now, strict=True) if old != new]
+    if changed or layout.n_frames != len(ensemble.source_frames):
+        raise Refusal(
+            Problem(
+                what="the inputs changed since the store was begun",
+                where=str(store),
+                got=", ".join(changed) or f"{len(ensemble.source_frames)} frames",
+                wanted="the same bytes as then" if changed else f"{layout.n_frames} frames",
+                fix="restore the files, write to another `store.path`, or start over with --overwrite",
+            )
+        )

@@ -1,0 +1,107 @@
+"""`workflow: volumes`, the driver's side: begin a store or continue one, name the work, and close the store with its proof."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+import numpy as np
+
+from ..tasks.errors import Problem
+from ..tasks.render.certificate import limit, relative
+from ..tasks.store import ledger, template
+from ..tasks.values import Accuracy, FrameStatus
+from .base import Session
+from .job import Job
+from .recipe import recipe_hash, sources_of, voxel_deciding
+
+CONVENTION = "U in angstrom^-2, mean over each voxel; axes z, y, x; voxel n//2 of every axis at the origin; vectors x, y, z"
+PACKAGES = ("cryovox", "jax", "jaxlib", "numpy", "tensorstore", "zarr", "MDAnalysis", "gemmi")
+
+
+@dataclass(frozen=True, eq=False)
+class Volumes:
+    """The workload: a unit is a shard."""
+
+    job: Job
+    units: Sequence[int]
+    """Shards to make."""
+
+    @property
+    def key(self) -> str:
+        """The job's."""
+        return self.job.key
+
+    def open(self) -> Session:
+        """Starts the worker's reader and engine."""
+        # JAX comes with it: deferred, so that the driver does not pay for it
+        from .shards import VolumesSession
+
+        return VolumesSession(self.job)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The proof that closes a store."""
+
+    frames: int
+    """Frames compared with the direct sum."""
+    voxels: int
+    """Voxels compared."""
+    relative_l2: float
+    """Estimated relative L2 error of those frames together."""
+    largest_error: float
+    """Largest error of a compared voxel, relative to the largest value."""
+    mass_error: float
+    """Largest |Σ·h³ / analytic in-box mass - 1| of all frames."""
+    tolerance: float
+    """Asked for."""
+    limit: float
+    """What no frame was allowed to exceed."""
+
+
+def begin(job: Job) -> None:
+    """Makes the empty store with its provenance: nothing in it depends on when, where or by whom it was made."""
+    attributes = {
+        "recipe": voxel_deciding(job.recipe),
+        "recipe_hash": recipe_hash(job.recipe),
+        "sources": sources_of(job.ensemble),
+        "notes": list(job.ensemble.notes),
+        "n_atoms": len(job.atoms),
+        "convention": CONVENTION,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
+    template.create(job.store, job.layout, attributes)
+
+
+def work(job: Job) -> tuple[Volumes, list[Problem]]:
+    """What is left to do, and what damage was found on the way: damaged shards lose their record and are made anew."""
+    todo, damaged = ledger.pending(job.store, job.layout)
+    for shard in damaged:
+        ledger.withdraw(job.store, job.layout, shard)
+    return Volumes(job, tuple(todo)), list(damaged.values())
+
+
+def finish(job: Job) -> Certificate:
+    """Consolidates the ledger into the store and closes it with the certificate; safe to repeat."""
+    accuracies: list[Accuracy] = []
+    mass_error = 0.0
+    for record in ledger.records(job.store, job.layout):
+        for frame in record.frames:
+            if frame.status is FrameStatus.DONE:
+                mass_error = max(mass_error, frame.mass_error(job.layout.grid.voxel_size))
+            if frame.accuracy is not None:
+                accuracies.append(frame.accuracy)
+    l2, largest = relative(accuracies)
+    tolerance = job.recipe.render.tolerance
+    certificate = Certificate(
+        frames=len(accuracies),
+        voxels=int(np.sum([a.n_voxels for a in accuracies])),
+        relative_l2=l2,
+        largest_error=largest,
+        mass_error=mass_error,
+        tolerance=tolerance,
+        limit=limit(tolerance, job.layout.dtype),
+    )
+    template.finish(job.store, job.layout, {"certificate": asdict(certificate)})
+    return certificate
