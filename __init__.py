@@ -7,7 +7,14 @@ from importlib import import_module
 from typing import Any
 
 _DOOR = {
+    "AxisAnglePose": ".tasks.volume.pose",
+    "BrickEngine": ".tasks.render.bricks",
+    "EulerAnglePose": ".tasks.volume.pose",
+    "GaussianMixtureVolume": ".tasks.volume.gaussian_mixture",
+    "PengScatteringFactorParameters": ".tasks.scattering.parameters",
+    "QuaternionPose": ".tasks.volume.pose",
     "VoxelGrid": ".tasks.grid",
+    "read_frames": ".tasks.store.read",
 }
 
 __all__ = list(_DOOR)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Event:
     """Seconds since the epoch."""
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Hears every event, in order, on the driver's main thread."""
 

@@ -115,10 +115,10 @@ def first_frame(ensemble: Ensemble) -> Float64[np.ndarray, "m 3"]:
 
 def _draw(job: Job, file: Path) -> None:
     from ..tasks.pictures.projections import across_the_ensemble
-    from ..tasks.store.read import read_frames
+    from ..tasks.store.read import read_projection
 
     frames = sorted(set(np.linspace(0, job.layout.n_frames - 1, 6).round().astype(int).tolist()))
     h = job.layout.grid.voxel_size
-    projections = [read_frames(job.store, [frame])[0].sum(axis=0, dtype=float) * h for frame in frames]
+    projections = [read_projection(job.store, frame) * h for frame in frames]
     labels = [f"frame {frame}" for frame in frames]
     across_the_ensemble(file, projections, labels, h, f"{job.store.name}: projections along z, and the change since frame 0")

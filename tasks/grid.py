@@ -111,9 +111,9 @@ def containing(minimum: Float[np.ndarray, "3"], maximum: Float[np.ndarray, "3"],
         if np.any(minimum < grid.lower) or np.any(maximum > grid.upper):
             raise Refusal(_too_small(grid, minimum, maximum, settings))
         return grid
-    # an even box reaches n/2 voxels and a half below the origin but only n/2 and minus a half above: the upper side decides
-    reach = float(np.max(np.maximum(np.abs(minimum), np.abs(maximum)))) + settings.padding
-    n = smooth_even(math.ceil(2 * (reach / h + 0.5)))
+    # an even box reaches (n + 1)/2 voxels below the origin but only (n - 1)/2 above
+    below, above = -float(np.min(minimum)) + settings.padding, float(np.max(maximum)) + settings.padding
+    n = smooth_even(math.ceil(max(2 * below / h - 1, 2 * above / h + 1)))
     return VoxelGrid((n, n, n), h)
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Session(ABC):
@@ -23,6 +23,7 @@ class Session(ABC):
         self.close()
 
 
+@runtime_checkable
 class Workload(Protocol):
     """What is sent once to every worker. Picklable; equal workloads have equal keys."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorstore as ts
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 
 from ..values import FrameStatus
 from . import ledger
@@ -31,18 +31,39 @@ def read_frames(
     """
     layout, _ = read_layout(path)
     numbers = [int(frame) for frame in frames]
-    outside = [frame for frame in numbers if not 0 <= frame < layout.n_frames]
+    _check(path, layout, numbers, allow_missing)
+    if not numbers:
+        return np.zeros((0, *layout.grid.shape), layout.dtype)
+    return np.asarray(_potential(path)[np.array(numbers)].read().result())
+
+
+def read_projection(path: Path, frame: int) -> Float64[np.ndarray, "y x"]:
+    """One volume's sum over z, Å⁻², a layer of bricks at a time: memory follows the layer, not the box.
+
+    Raises as `read_frames` does.
+    """
+    layout, _ = read_layout(path)
+    _check(path, layout, [frame], allow_missing=False)
+    volume, total = _potential(path)[frame], np.zeros(layout.grid.shape[1:])
+    for start in range(0, layout.grid.shape[0], layout.grid.brick):
+        layer = volume[start : min(start + layout.grid.brick, layout.grid.shape[0])]
+        total += np.asarray(layer.read().result()).sum(axis=0, dtype=float)
+    return total
+
+
+def _potential(path: Path) -> ts.TensorStore:
+    return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path / "potential")}}, read=True).result()
+
+
+def _check(path: Path, layout: StoreLayout, frames: list[int], allow_missing: bool) -> None:
+    outside = [frame for frame in frames if not 0 <= frame < layout.n_frames]
     if outside:
         raise ValueError(f"no frame {outside[0]}: {path} has frames 0…{layout.n_frames - 1}")
-    missing = _missing(path, layout, numbers)
+    missing = _missing(path, layout, frames)
     if missing and not allow_missing:
         number, text = next(iter(missing.items()))
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise ValueError(f"frame {number}{more} of {path} is {text}; allow_missing=True reads what is there")
-    if not numbers:
-        return np.zeros((0, *layout.grid.shape), layout.dtype)
-    array = ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path / "potential")}}, read=True).result()
-    return np.asarray(array[np.array(numbers)].read().result())
 
 
 def _missing(path: Path, layout: StoreLayout, frames: list[int]) -> dict[int, str]:

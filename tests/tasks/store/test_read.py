@@ -9,7 +9,7 @@ import pytest
 from cryovox.tasks.errors import Refusal, StoreDamage
 from cryovox.tasks.store import ledger
 from cryovox.tasks.store.layout import StoreLayout
-from cryovox.tasks.store.read import read_attributes, read_frames
+from cryovox.tasks.store.read import read_attributes, read_frames, read_projection
 from cryovox.tasks.store.shard import write_shard
 from cryovox.tasks.values import FrameStatus
 
@@ -73,3 +73,10 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path: Path):
     for read in (read_attributes, lambda path: read_frames(path, [0])):
         with pytest.raises(Refusal, match="not a cryovox store"):
             read(tmp_path)
+
+
+def test_a_projection_is_the_sum_over_z(finished):
+    path, _, expected = finished
+    np.testing.assert_allclose(read_projection(path, 66), expected[66].sum(axis=0, dtype=float), rtol=1e-12)
+    with pytest.raises(ValueError, match="0…66"):
+        read_projection(path, 67)

@@ -1,0 +1,150 @@
+"""The runner on a real Dask cluster with small workloads: a bounded window, the right answer to each kind of failure."""
+
+import errno
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from distributed import Client, LocalCluster
+
+from cryovox.pipeline import runner
+from cryovox.pipeline.runner import Interrupted, UnitFailed, run_workload
+from cryovox.pipeline.worker import do_unit
+from cryovox.tasks.errors import DecoderFault, FrameFault, LockLost, Problem
+from cryovox.workflows.base import Session
+
+BAD_FRAME = FrameFault(3, Problem("bad", "frame 3"))
+
+
+@dataclass
+class Faulty(Session):
+    """Unit `bad` raises `error` the first `times` times it is asked for; a file remembers what was asked."""
+
+    file: Path
+    bad: int = -1
+    error: BaseException | None = None
+    times: int = 10**6
+    n: int = 12
+
+    @property
+    def units(self):
+        return range(self.n)
+
+    def open(self):
+        return self
+
+    @property
+    def key(self):
+        return self.file.parent.name
+
+    @property
+    def asked(self):
+        return [int(line) for line in self.file.read_text().split()]
+
+    def do(self, unit):
+        with self.file.open("a") as file:
+            file.write(f"{unit}\n")
+        if unit == self.bad and self.asked.count(unit) <= self.times:
+            raise self.error
+        return unit * unit
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def client():
+    cluster = LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None)
+    with cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    """Makes the test's workload; its key is the test's folder."""
+    return lambda **settings: Faulty(tmp_path / "asked", **settings)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(runner.time, "sleep", lambda _: None)
+
+
+def test_every_unit_is_done_once_and_its_receipt_comes_back(client, faulty):
+    work = faulty(n=50)
+    assert sorted(run_workload(client, work, 4)) == [(i, i * i) for i in range(50)]
+    assert sorted(work.asked) == list(range(50))
+
+
+def test_no_more_than_the_window_is_ever_submitted(client, faulty):
+    seen, total = [], 40
+    for done, _ in enumerate(run_workload(client, faulty(n=total), 3), 1):
+        state = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+        seen.append(state)
+        assert done <= total
+    assert max(seen) <= 3 + 2  # the window, and tasks just being forgotten
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "input/output error"), DecoderFault("child died")])
+def test_a_passing_fault_is_tried_again(client, faulty, error):
+    work = faulty(bad=5, error=error, times=2)
+    assert sorted(run_workload(client, work, 4)) == [(i, i * i) for i in range(12)]
+    assert work.asked.count(5) == 3
+
+
+def test_a_fault_that_stays_fails_its_unit_after_the_retries(client, faulty):
+    work = faulty(bad=5, error=DecoderFault("child died"))
+    with pytest.raises(UnitFailed, match="child died") as failure:
+        list(run_workload(client, work, 4))
+    assert failure.value.unit == 5
+    assert work.asked.count(5) == runner.RETRIES + 1
+
+
+def test_a_bad_frame_is_never_tried_again(client, faulty):
+    work = faulty(bad=2, error=BAD_FRAME)
+    with pytest.raises(UnitFailed, match="bad"):
+        list(run_workload(client, work, 2))
+    assert work.asked.count(2) == 1
+    assert len(work.asked) <= 2 + 2 + 1  # at most a window of work beyond the bad unit
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_or_read_only_disk_interrupts(client, faulty, number):
+    work = faulty(bad=1, error=OSError(number, "no room"))
+    with pytest.raises(Interrupted, match="no room"):
+        list(run_workload(client, work, 2))
+    assert work.asked.count(1) == 1
+
+
+def test_a_lost_lock_interrupts(client, faulty):
+    with pytest.raises(Interrupted, match="taken"):
+        list(run_workload(client, faulty(bad=1, error=LockLost("taken")), 2))
+
+
+def test_a_fault_of_the_program_is_raised_as_it_is(client, faulty):
+    with pytest.raises(ZeroDivisionError):
+        list(run_workload(client, faulty(bad=1, error=ZeroDivisionError()), 2))
+
+
+def test_a_stop_lets_running_units_finish_and_starts_no_new_one(client, faulty):
+    stop = threading.Event()
+    work = faulty(n=1000)
+    done = []
+
+    def consume():
+        for unit, _ in run_workload(client, work, 4, lambda: "enough" if stop.is_set() else None):
+            done.append(unit)
+            if len(done) == 10:
+                stop.set()
+
+    with pytest.raises(Interrupted, match="enough"):
+        consume()
+    assert 10 <= len(done) <= 14
+    assert sorted(done) == sorted(work.asked)  # whatever was begun was also counted
+
+
+def test_a_stale_worker_refuses_work(client, faulty):
+    list(run_workload(client, faulty(n=1), 1))
+    with pytest.raises(RuntimeError, match="another workload"):
+        client.submit(do_unit, "before", 0, pure=False).result()
