@@ -57,12 +57,12 @@ def run_workload(
 
     try:
         while True:
+            if reason is None and (reason := stop()):
+                deadline = time.monotonic() + GRACE
             while reason is None and len(running) < window and (unit := next(waiting, None)) is not None:
                 submit(unit, 0)
             if not running:
                 break
-            if reason is None and (reason := stop()):
-                deadline = time.monotonic() + GRACE
             if deadline is not None and time.monotonic() > deadline:
                 break
             if client.status not in ("running", "connecting"):
