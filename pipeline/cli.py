@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..tasks.errors import Refusal
-from .exits import Exit
+from .exits import Exit, exit_of
 
 app = typer.Typer(
     name="cryovox",
@@ -27,14 +26,23 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+_CLICK_ABORTED = 130
+"""What typer makes of Ctrl-C before a command has taken the signals over."""
+
+
 def main() -> int:
     """The entry point of the `cryovox` command: the exit code."""
     try:
         app(standalone_mode=True)
-    except Refusal as refusal:
-        typer.echo(f"{refusal}", err=True)
-        return Exit.REFUSED
+    except Exception as error:  # every command's known ends; the rest is a fault of the program and keeps its traceback
+        code = exit_of(error)
+        if code is None:
+            raise
+        typer.echo(f"{error}", err=True)
+        return code
     except SystemExit as end:
+        if end.code == _CLICK_ABORTED:
+            return Exit.INTERRUPTED
         return end.code if isinstance(end.code, int) else Exit.PROGRAM_ERROR
     return Exit.DONE
 
@@ -52,8 +60,9 @@ def run(
     loaded, profile, store = prepare(recipe, overrides or [], cluster, overwrite)
     from .foreground import in_the_foreground  # Dask and its kin: only for a recipe that is not refused
 
+    resume = shlex.join(["cryovox", *(word for word in sys.argv[1:] if word != "--overwrite")])  # once is enough
     with owned(store) as (folder, lock):
-        code = in_the_foreground(loaded, profile, store, overwrite, folder, lock, shlex.join(["cryovox", *sys.argv[1:]]))
+        code = in_the_foreground(loaded, profile, store, overwrite, folder, lock, resume)
     raise typer.Exit(code)
 
 

@@ -39,8 +39,10 @@ def examine() -> Iterator[Finding]:
 def _attempt(name: str, look: Callable[[], tuple[bool | None, str]]) -> Finding:
     try:
         return Finding(name, *look())
-    except (ImportError, PackageNotFoundError, OSError, RuntimeError) as error:  # what a broken installation raises
+    except (ImportError, PackageNotFoundError, RuntimeError) as error:  # what a broken installation raises
         return Finding(name, False, f"{type(error).__name__}: {error}; reinstall with `pip install --force-reinstall cryovox`")
+    except OSError as error:
+        return Finding(name, False, f"{error}; run from a folder that you may write to")
 
 
 def _imported(package: str) -> tuple[bool, str]:

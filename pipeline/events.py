@@ -1,7 +1,7 @@
 """What happens in a run, said once: listeners (a screen, a log, a file) hear it and never reach in."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,7 +33,7 @@ class Listener(Protocol):
 
 
 class Events:
-    """The run's one voice."""
+    """The run's one voice. A listener that cannot write any more (a full disk) is dropped and said so; the run goes on."""
 
     def __init__(self, listeners: Iterable[Listener] = ()):
         self._listeners = list(listeners)
@@ -41,10 +41,16 @@ class Events:
     def say(self, kind: str, text: str = "", **facts: Any) -> None:
         """Tells every listener."""
         event = Event(kind, text, facts)
-        for listener in self._listeners:
-            listener.hear(event)
+        self._each(lambda listener: listener.hear(event))
 
     def close(self) -> None:
         """Closes every listener."""
-        for listener in self._listeners:
-            listener.close()
+        self._each(lambda listener: listener.close())
+
+    def _each(self, tell: Callable[[Listener], None]) -> None:
+        for listener in list(self._listeners):
+            try:
+                tell(listener)
+            except OSError as error:
+                self._listeners.remove(listener)
+                self.say("warning", f"{type(listener).__name__} is silent from here on: {error}")

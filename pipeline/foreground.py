@@ -1,18 +1,18 @@
 """A run in front of a person: bar, log and signals around it, and a last word for each way it can end."""
 
+import traceback
 from pathlib import Path
 
 from rich.console import Console
 
-from ..tasks.errors import StoreDamage
+from ..tasks.errors import Refusal
 from ..tasks.store.lock import RunLock
 from .cluster import ClusterProfile
 from .events import Events
-from .exits import Exit
+from .exits import Exit, exit_of
 from .progress import Bar, LogFile, ProgressFile
 from .recipe import LoadedRecipe
 from .run import run
-from .runner import Interrupted, UnitFailed
 from .signals import listening
 from .summary import outcome_lines
 
@@ -24,21 +24,23 @@ def in_the_foreground(
     console = Console(stderr=True)
     events = Events([LogFile(folder), ProgressFile(folder), Bar(console)])
     try:
-        with listening() as stop:
-            try:
-                outcome = run(loaded, profile, store, overwrite, lock, events, stop)
-            except KeyboardInterrupt as second:
-                raise Interrupted("stopped at once") from second
-    except Interrupted as why:
-        events.say("stopping", f"{why}; nothing that was done is lost. Resume with:\n  {command}", reason=str(why))
-        return Exit.INTERRUPTED
-    except (UnitFailed, StoreDamage) as failure:
-        events.say(
-            "stopping", f"{failure}\nAll other finished frames are kept. Then continue with:\n  {command}", reason=str(failure)
-        )
-        return Exit.STOPPED
+        with listening(lambda text: events.say("stage", text)) as signals:
+            outcome = run(loaded, profile, store, overwrite, lock, events, signals)
+    except Refusal:
+        raise
+    except BaseException as error:  # every end is written down; a fault of the program then goes its way, with its traceback
+        code = exit_of(error)
+        if code is None:
+            events.say("stopping", "", reason="".join(traceback.format_exception(error)))
+            raise
+        kept = "Nothing that was done is lost." if store.exists() else "No store was begun."
+        events.say("stopping", f"{error}\n{kept} {_NEXT[code]}\n  {command}", reason=str(error))
+        return code
     finally:
         events.close()
     for line in outcome_lines(outcome):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return Exit.DONE
+
+
+_NEXT = {Exit.INTERRUPTED: "Resume with:", Exit.STOPPED: "Once that is mended, continue with:"}

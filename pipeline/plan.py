@@ -6,14 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from ..tasks.ensemble.trajectory import open_ensemble
-from ..tasks.grid import containing
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
-from ..workflows import resume
+from ..workflows import resolve, resume
 from ..workflows.extents import FindExtents, joined
-from ..workflows.job import Job, with_first_frame
 from .recipe import LoadedRecipe
-from .run import first_frame
 
 SAMPLE = 200
 """Frames looked at for the grid: more than this and the plan is an estimate."""
@@ -31,8 +28,6 @@ class Plan:
     """Whether the grid comes from a sample of the frames; `run` takes all of them."""
     frames_left: int
     shards_left: int
-    dense_bytes: int
-    """Of all volumes, every voxel counted."""
     brick_bytes: int
     """Of the bricks that atoms touch, before compression; from the first frame."""
     buffer_bytes: int
@@ -41,7 +36,7 @@ class Plan:
 
 
 def plan(loaded: LoadedRecipe, store: Path) -> Plan:
-    """Reads the inputs as `run` would. Raises `Refusal` for whatever `run` would refuse."""
+    """Reads the inputs as `run` would. Raises `Refusal` for whatever `run` would refuse, `FrameFault` for a bad frame."""
     ensemble = open_ensemble(loaded.recipe.ensemble, loaded.folder)
     n = len(ensemble.source_frames)
     found = resume.existing(store, loaded.recipe)
@@ -49,14 +44,13 @@ def plan(loaded: LoadedRecipe, store: Path) -> Plan:
         frames = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).round().astype(np.int64))
         survey = FindExtents(ensemble, frames, "plan")
         with survey.open() as session:
-            whole = joined(session.do(unit) for unit in survey.units)
-        layout = StoreLayout(containing(whole.minimum, whole.maximum, loaded.recipe.grid), n, loaded.recipe.store.dtype)
+            layout = resolve.layout_of(loaded.recipe, ensemble, joined(session.do(unit) for unit in survey.units))
         left = list(range(layout.n_shards))
     else:
-        layout, attributes = found
-        resume.same_sources(store, layout, attributes, ensemble)
+        resume.same_sources(store, *found, ensemble)
+        layout = found[0]
         left, _ = ledger.pending(store, layout)
-    job = with_first_frame(Job(loaded.recipe, ensemble, layout, store, ""), first_frame(ensemble))
+    job = resolve.job_of(loaded.recipe, ensemble, layout, store, "")
     brick = 4 * layout.grid.brick**3
     return Plan(
         store=store,
@@ -66,7 +60,6 @@ def plan(loaded: LoadedRecipe, store: Path) -> Plan:
         estimated=found is None and n > SAMPLE and loaded.recipe.grid.shape == "auto",
         frames_left=sum(len(layout.frames_of(shard)) for shard in left),
         shards_left=len(left),
-        dense_bytes=n * layout.grid.n_voxels * np.dtype(layout.dtype).itemsize,
         brick_bytes=n * job.bricks_a_frame * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,
         buffer_bytes=job.capacity * brick,
         notes=ensemble.notes,

@@ -92,7 +92,7 @@ class ProgressFile:
             state["bytes"] = state.get("bytes", 0) + event.facts["bytes"]
         if event.kind in ("stopping", "finished"):
             state.update(state=event.kind, seconds_left=None, **event.facts)
-        elif self._began and state["done"] > self._began[1]:
+        elif self._began and state["done"] > self._began[1] and event.at > self._began[0]:  # clocks are set back
             rate = (state["done"] - self._began[1]) / (event.at - self._began[0])
             state["frames_per_second"] = round(rate, 3)
             state["seconds_left"] = round((state["frames"] - state["done"]) / rate, 1)
@@ -106,6 +106,9 @@ class ProgressFile:
     def _write(self, state: dict) -> None:
         draft = self._path.with_suffix(f".{os.getpid()}.tmp")
         file: IO[str]
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(state, file, indent=1, default=str)
-        draft.replace(self._path)
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(state, file, indent=1, default=str)
+            draft.replace(self._path)
+        finally:
+            draft.unlink(missing_ok=True)

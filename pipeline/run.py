@@ -1,32 +1,30 @@
 """`cryovox run`: from a recipe to a closed store, or to one clear line that says what stopped it."""
 
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
 
 from ..tasks.ensemble.base import Ensemble
-from ..tasks.ensemble.placement import place
-from ..tasks.ensemble.trajectory import FrameReader, open_ensemble
-from ..tasks.grid import containing
+from ..tasks.ensemble.trajectory import open_ensemble
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout, run_folder
 from ..tasks.store.lock import RunLock
-from ..workflows import extents, resume, volumes
-from ..workflows.job import Job, with_first_frame
+from ..workflows import resolve, resume, volumes
+from ..workflows.base import Workload
+from ..workflows.extents import FindExtents, joined
+from ..workflows.job import Job
 from ..workflows.recipe import recipe_hash
 from .cluster import ClusterProfile
 from .events import Events
-from .launch import Running, launched
+from .launch import launched
 from .recipe import LoadedRecipe
 from .runner import run_workload
-
-Stop = Callable[[], str | None]
+from .signals import Signals
 
 
 @dataclass(frozen=True)
@@ -46,74 +44,76 @@ class Outcome:
 
 
 def run(
-    loaded: LoadedRecipe, profile: ClusterProfile, store: Path, overwrite: bool, lock: RunLock, events: Events, stop: Stop
+    loaded: LoadedRecipe, profile: ClusterProfile, store: Path, overwrite: bool, lock: RunLock, events: Events, signals: Signals
 ) -> Outcome:
-    """Runs the recipe; the caller owns the store (`owned`) and listens for signals.
+    """Runs the recipe; the caller owns the store (`owned`) and has the signals.
 
-    Raises `Refusal`, `Interrupted`, `UnitFailed`.
+    Raises whatever `exits.exit_of` knows. With `overwrite` the old store goes only once the new one can be made.
     """
-    ensemble = open_ensemble(loaded.recipe.ensemble, loaded.folder)
-    if overwrite and store.exists():  # not before the inputs are known to be good
-        shutil.rmtree(store)
+    recipe, found = loaded.recipe, None if overwrite else resume.existing(store, loaded.recipe)
+    ensemble = open_ensemble(recipe.ensemble, loaded.folder)
     for note in ensemble.notes:
         events.say("stage", note)
+    if found is not None:
+        resume.same_sources(store, *found, ensemble)
+        job = resolve.job_of(recipe, ensemble, found[0], store, lock.uuid)
+        workload = _work(job, events)
+        if not workload.units:
+            return _close(job, events, 0, 0.0)
+    with _cluster(profile, events, signals) as do:
+        if found is None:
+            extents = joined(part for _, part in do(_all_extents(recipe_hash(recipe), ensemble)))
+            layout = resolve.layout_of(recipe, ensemble, extents)
+            job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
+            volumes.begin(job, overwrite)
+            workload = _work(job, events)
+        waiting = sum(len(job.layout.frames_of(shard)) for shard in workload.units)
+        events.say("started", frames=job.layout.n_frames, done=job.layout.n_frames - waiting, store=str(job.store))
+        began = time.perf_counter()
+        for _, receipt in do(workload):
+            facts: dict[str, Any] = {"shard": receipt.shard, "frames": sum(receipt.statuses), "bytes": receipt.size}
+            events.say("shard", mass_error=receipt.mass_error, seconds=dict(receipt.seconds), **facts)
+        seconds = time.perf_counter() - began
+    return _close(job, events, waiting, seconds)
+
+
+@contextmanager
+def _cluster(profile: ClusterProfile, events: Events, signals: Signals) -> Iterator[Any]:
+    """Inside the block, the value runs a workload on the profile's cluster and yields what comes back."""
     with launched(profile) as running:
-        window = profile.window * running.n_workers
         events.say("stage", f"dashboard: {running.dashboard}", workers=running.n_workers)
-        job = _job(loaded, ensemble, store, lock, running, window, stop)
-        return _render(job, running, window, events, stop)
+
+        def do(workload: Workload) -> Iterator[tuple[int, Any]]:
+            with signals.asked_for() as stop:
+                yield from run_workload(running.client, workload, profile.window * running.n_workers, stop)
+
+        yield do
 
 
-def _render(job: Job, running: Running, window: int, events: Events, stop: Stop) -> Outcome:
+def _all_extents(name: str, ensemble: Ensemble) -> FindExtents:
+    return FindExtents(ensemble, np.arange(len(ensemble.source_frames)), f"extents-{name[:16]}")
+
+
+def _work(job: Job, events: Events) -> volumes.Volumes:
     workload, damaged = volumes.work(job)
     for problem in damaged:
         events.say("warning", str(problem))
-    waiting = sum(len(job.layout.frames_of(shard)) for shard in workload.units)
-    events.say("started", frames=job.layout.n_frames, done=job.layout.n_frames - waiting, store=str(job.store))
-    began = time.perf_counter()
-    for _, receipt in run_workload(running.client, workload, window, stop):
-        facts: dict[str, Any] = {"shard": receipt.shard, "frames": sum(receipt.statuses), "bytes": receipt.size}
-        events.say("shard", mass_error=receipt.mass_error, seconds=dict(receipt.seconds), **facts)
-    seconds = time.perf_counter() - began
+    return workload
+
+
+def _close(job: Job, events: Events, rendered: int, seconds: float) -> Outcome:
     certificate = volumes.finish(job)
     picture = run_folder(job.store) / "frames.png"
-    _draw(job, picture)
+    if rendered or not picture.exists():
+        _draw(job, picture)
     size = ledger.survey(job.store, job.layout).size
-    speed: dict[str, Any] = {"frames_per_second": round(waiting / seconds, 3)} if waiting else {}
-    events.say("finished", done=job.layout.n_frames, **speed)
-    return Outcome(job.store, job.layout, certificate, size, waiting, seconds, picture)
-
-
-def _job(loaded: LoadedRecipe, ensemble: Ensemble, store: Path, lock: RunLock, running: Running, window: int, stop: Stop) -> Job:
-    """The job of a store that is there, or of a new one, which is made here."""
-    recipe, found = loaded.recipe, resume.existing(store, loaded.recipe)
-    if found is None:
-        grid = containing(*_extents(ensemble, recipe_hash(recipe)[:16], running, window, stop), recipe.grid)
-        layout = StoreLayout(grid, len(ensemble.source_frames), recipe.store.dtype)
-    else:
-        layout = found[0]
-    job = with_first_frame(Job(recipe, ensemble, layout, store, lock.uuid), first_frame(ensemble))
-    if found is None:
-        volumes.begin(job)
-    else:
-        resume.same_sources(store, *found, ensemble)
-    return job
-
-
-def _extents(ensemble: Ensemble, name: str, running: Running, window: int, stop: Stop) -> tuple[np.ndarray, np.ndarray]:
-    """Over all frames, found by the workers."""
-    survey = extents.FindExtents(ensemble, np.arange(len(ensemble.source_frames)), f"extents-{name}")
-    whole = extents.joined(part for _, part in run_workload(running.client, survey, window, stop))
-    return whole.minimum, whole.maximum
-
-
-def first_frame(ensemble: Ensemble) -> Float64[np.ndarray, "m 3"]:
-    """The first frame's placed atoms, Å."""
-    with FrameReader(ensemble.trajectory) as reader:
-        return place(np.zeros(1, np.int64), reader.read(ensemble.source_frames[:1]), ensemble.placement).positions[0]
+    speed: dict[str, Any] = {"frames_per_second": round(rendered / seconds, 3)} if rendered else {}
+    events.say("finished", frames=job.layout.n_frames, done=job.layout.n_frames, **speed)
+    return Outcome(job.store, job.layout, certificate, size, rendered, seconds, picture)
 
 
 def _draw(job: Job, file: Path) -> None:
+    # matplotlib takes most of a second: only where a picture is due
     from ..tasks.pictures.projections import across_the_ensemble
     from ..tasks.store.read import read_projection
 

@@ -1,50 +1,48 @@
 """Runs a workload on a Dask cluster: a bounded window of tasks with names of their own, receipts back, an orderly stop."""
 
-import errno
+import heapq
 import queue
 import time
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import NoValidWorkerError
 
-from ..tasks.errors import DecoderFault, FrameFault, LockLost
+from ..tasks.errors import DecoderFault
 from ..workflows.base import Workload
+from .exits import NO_SPACE, Exit, Interrupted, UnitFailed, exit_of
 from .worker import WorkloadPlugin, do_unit
 
 RETRIES = 5
 """Of a unit that failed for want of a file system or a decoder, with growing pauses; data errors are never retried."""
 GRACE = 10.0
-"""Seconds that running tasks get to finish once a stop is asked for."""
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-class Interrupted(Exception):
-    """The run was stopped from outside (signal, full disk, lost cluster): the same command resumes it. Exit code 75."""
-
-
-class UnitFailed(Exception):
-    """A unit cannot be done, and trying again will not help. Exit code 4."""
-
-    def __init__(self, unit: int, cause: BaseException):
-        self.unit = unit
-        super().__init__(unit, cause)
-
-    def __str__(self) -> str:
-        return str(self.args[1])
+"""Seconds that tasks already with the workers get once a stop is asked for."""
 
 
 def run_workload(
     client: Client, workload: Workload, window: int, stop: Callable[[], str | None] = lambda: None
 ) -> Iterator[tuple[int, Any]]:
-    """Yields (unit, receipt) as units finish, never more than `window` of them under way.
+    """Yields (unit, receipt) as units finish, never more than `window` of them with the cluster.
 
-    `stop` is asked often; what it answers ends the run: no new task starts, running ones get `GRACE` seconds.
-    Raises `Interrupted` and `UnitFailed`.
+    `stop` is asked often; what it answers ends the run: nothing more is submitted, and what the workers have gets `GRACE`
+    seconds. Raises `Interrupted` and `UnitFailed`.
     """
-    client.register_plugin(WorkloadPlugin(workload))
+    plugin = WorkloadPlugin(workload)
+    try:
+        client.register_plugin(plugin)
+        yield from _in_a_window(client, workload, window, stop)
+    finally:
+        if client.status == "running":
+            client.unregister_worker_plugin(plugin.name)
+
+
+def _in_a_window(client: Client, workload: Workload, window: int, stop: Callable[[], str | None]) -> Iterator[tuple[int, Any]]:
     waiting, finished = iter(workload.units), queue.SimpleQueue[Future]()
     running: dict[Future, tuple[int, int]] = {}
+    again: list[tuple[float, int, int]] = []  # (when, unit, attempt), the earliest first
     deadline: float | None = None
     reason: str | None = None
 
@@ -59,29 +57,30 @@ def run_workload(
         while True:
             if reason is None and (reason := stop()):
                 deadline = time.monotonic() + GRACE
-            while reason is None and len(running) < window and (unit := next(waiting, None)) is not None:
+            while reason is None and again and again[0][0] <= time.monotonic():
+                submit(*heapq.heappop(again)[1:])
+            while reason is None and len(running) + len(again) < window and (unit := next(waiting, None)) is not None:
                 submit(unit, 0)
-            if not running:
+            if not running and (reason is not None or not again):
                 break
             if deadline is not None and time.monotonic() > deadline:
                 break
             if client.status not in ("running", "connecting"):
                 raise Interrupted("the cluster is lost")
             try:
-                future = finished.get(timeout=0.25)
+                future = finished.get(timeout=0.1 if again else 0.25)
             except queue.Empty:
                 continue
             unit, attempt = running.pop(future)
-            error: Any = future.exception() if future.status == "error" else None
-            if error is None and future.status != "finished":
-                raise Interrupted(f"the cluster is lost (task {future.status})")
-            if error is None:
-                yield unit, future.result()
-            elif _retry(error, attempt):
-                time.sleep(min(2.0**attempt / 4, 4.0))
-                submit(unit, attempt + 1)
+            try:
+                receipt = future.result()
+            except (Exception, CancelledError) as error:  # whatever the task or the cluster raised: sorted here, never dropped
+                if _passing(error) and attempt < RETRIES:
+                    heapq.heappush(again, (time.monotonic() + min(2.0**attempt / 4, 4.0), unit, attempt + 1))
+                else:
+                    _raise(unit, error)
             else:
-                _raise(unit, error)
+                yield unit, receipt
         if reason is not None:
             raise Interrupted(reason)
     finally:
@@ -89,16 +88,20 @@ def run_workload(
             client.cancel(list(running), force=True)
 
 
-def _retry(error: BaseException, attempt: int) -> bool:
-    transient = isinstance(error, DecoderFault) or (isinstance(error, OSError) and error.errno not in NO_SPACE)
-    return transient and attempt < RETRIES
+def _passing(error: BaseException) -> bool:
+    if isinstance(error, CommClosedError):  # an OSError, but of the cluster
+        return False
+    return isinstance(error, DecoderFault) or (isinstance(error, OSError) and error.errno not in NO_SPACE)
 
 
 def _raise(unit: int, error: BaseException) -> None:
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        raise Interrupted(f"cannot write: {error}") from error
-    if isinstance(error, LockLost):
+    if isinstance(error, KilledWorker):
+        text = f"unit {unit} ended four worker processes, one after the other; often they lack memory: raise `memory_limit`"
+        raise UnitFailed(unit, RuntimeError(text)) from error
+    if isinstance(error, CancelledError | NoValidWorkerError | CommClosedError):
+        raise Interrupted(f"the cluster is lost ({error})") from error
+    if exit_of(error) is Exit.INTERRUPTED:
         raise Interrupted(str(error)) from error
-    if isinstance(error, FrameFault | DecoderFault | OSError | KilledWorker):
+    if isinstance(error, OSError) or exit_of(error) is Exit.STOPPED:
         raise UnitFailed(unit, error) from error
     raise error

@@ -1,27 +1,52 @@
-"""Ctrl-C and SIGTERM ask for an orderly stop; a second one does not wait."""
+"""Ctrl-C, SIGTERM and a lost terminal end a run in order: between tasks at once, among tasks when those under way are done."""
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from .exits import Interrupted
+
+
+class Signals:
+    """Which signal came, and whether someone is asking for it."""
+
+    def __init__(self, say: Callable[[str], None]):
+        self._say = say
+        self._came: list[str] = []
+        self._asked_for = False
+
+    def reason(self) -> str | None:
+        """Why the run must stop, or None."""
+        return f"stopped by {self._came[0]}" if self._came else None
+
+    @contextmanager
+    def asked_for(self) -> Iterator[Callable[[], str | None]]:
+        """Inside the block a signal is only noted: the code there asks `reason` often."""
+        self._asked_for = True
+        try:
+            yield self.reason
+        finally:
+            self._asked_for = False
+
+    def note(self, number: int, _: FrameType | None) -> None:
+        """The handler. Raises `Interrupted` where nobody asks, and for whoever sends a second signal."""
+        self._came.append(signal.Signals(number).name)
+        if len(self._came) == 1:
+            self._say(f"{self._came[0]}: stopping in order; once more stops at once")
+        if not self._asked_for or len(self._came) > 1:
+            raise Interrupted(self.reason())
+
 
 @contextmanager
-def listening() -> Iterator[Callable[[], str | None]]:
-    """Inside the block, signals are noted instead of obeyed; the value says which one came, or None.
-
-    The second signal raises `KeyboardInterrupt` where it strikes, for whoever does not want to wait.
-    """
-    came: list[str] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        came.append(signal.Signals(number).name)
-        if len(came) > 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+def listening(say: Callable[[str], None]) -> Iterator[Signals]:
+    """Takes SIGINT, SIGTERM and SIGHUP for as long as the block runs; `say` tells the person that the first one was heard."""
+    signals = Signals(say)
+    # a lost terminal ends a run in order too, unless it was started to outlive it (nohup)
+    taken = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, signals.note) for number in taken}
     try:
-        yield lambda: f"stopped by {came[0]}" if came else None
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tasks.render.certificate import relative
-from ..tasks.store import ledger
+from ..tasks.store import ledger, lock
 from ..tasks.store.layout import read_layout, run_folder
 from ..tasks.values import FrameStatus
 
@@ -26,7 +26,7 @@ class Status:
     frames_per_second: float | None
     """Of the last run; None where no run has left its `progress.json`."""
     run_state: str | None
-    """What the last run said last: starting, running, stopping, finished."""
+    """What the last run said last: starting, running, stopping, finished; `killed` where it said nothing before it ended."""
     certificate: dict[str, Any] | None
     """Of the closed store, or of the frames so far."""
     damaged: tuple[str, ...]
@@ -51,12 +51,17 @@ def status(store: Path) -> Status:
         complete=bool(attributes["complete"]) and not found.todo,
         frames={state.name.lower(): found.frames[state] for state in FrameStatus},
         bytes=found.size,
-        dense_bytes=layout.n_frames * layout.grid.n_voxels * (2 if layout.dtype == "float16" else 4),
+        dense_bytes=layout.dense_bytes,
         frames_per_second=progress.get("frames_per_second"),
-        run_state=progress.get("state"),
+        run_state=_state(store, progress),
         certificate=certificate,
         damaged=tuple(problem.what for problem in found.damaged.values()),
     )
+
+
+def _state(store: Path, progress: dict[str, Any]) -> str | None:
+    state = progress.get("state")
+    return "killed" if state in ("starting", "running") and not lock.is_held(run_folder(store)) else state
 
 
 def _progress(file: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a person reads at the end of `run`, and from `plan` and `status`: plain lines."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def outcome_lines(outcome: "Outcome") -> Iterator[str]:
     """The summary of a finished run."""
     layout, proof = outcome.layout, outcome.certificate
-    dense = _dense_bytes(layout)
+    dense = layout.dense_bytes
     store = _short(outcome.store)
     yield ""
     yield f"store        {store}"
@@ -34,8 +35,9 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
     )
     yield f"picture      {_short(outcome.picture)}"
     yield ""
-    yield "next         cryovox status " + store
-    yield f"             python -c \"import zarr; print(zarr.open('{store}')['potential'])\""
+    yield f"next         cryovox status {shlex.quote(store)}"
+    code = f"import zarr; print(zarr.open({store!r})['potential'])"
+    yield f"             python -c {shlex.quote(code)}"
 
 
 def plan_lines(plan: "Plan") -> Iterator[str]:
@@ -49,7 +51,7 @@ def plan_lines(plan: "Plan") -> Iterator[str]:
         f"shards       {layout.n_shards} of {layout.frames_per_shard} frames, {plan.shards_left} left; "
         f"bricks of {layout.grid.brick}³ voxels"
     )
-    yield f"size         {_size(plan.dense_bytes)} dense; about {_size(plan.brick_bytes)} touched, less once compressed"
+    yield f"size         {_size(layout.dense_bytes)} dense; about {_size(plan.brick_bytes)} touched, less once compressed"
     yield f"memory       {_size(plan.buffer_bytes)} of bricks a worker, beside 0.5 GB of libraries"
     for note in plan.notes:
         yield f"note         {note}"
@@ -73,10 +75,6 @@ def status_lines(status: "Status") -> Iterator[str]:
 def _grid(layout: StoreLayout) -> str:
     z, y, x = layout.grid.shape
     return f"{z} × {y} × {x} voxels (z, y, x) of {layout.grid.voxel_size:g} Å, {layout.dtype}"
-
-
-def _dense_bytes(layout: StoreLayout) -> int:
-    return layout.n_frames * layout.grid.n_voxels * (2 if layout.dtype == "float16" else 4)
 
 
 def _size(n_bytes: int) -> str:

@@ -1,6 +1,7 @@
 """What runs inside a Dask worker: the preload that prepares the process, the plugin that holds the job, and the task."""
 
 import importlib
+import logging
 import os
 import signal
 import threading
@@ -10,19 +11,25 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from ..workflows.base import Session, Workload
 
-PLUGIN = "cryovox"
-"""The name under which a worker keeps the current workload; registering another replaces it."""
+
+class _ReportedByTheDriver(logging.Filter):
+    """Drops the traceback that Dask prints for a task that failed: the driver says what it means, or shows it itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Compute Failed")
 
 
 def dask_setup(worker: Worker) -> None:
     """The preload: the terminal's Ctrl-C is the driver's business, and a CPU worker stays on one core.
 
-    XLA takes as many threads as it sees cores when it is imported, so the affinity comes first.
+    XLA takes as many threads as it sees cores when it is imported, so the affinity comes first. Two runs on a large machine
+    begin at different cores, by their drivers' process numbers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("distributed.worker").addFilter(_ReportedByTheDriver())
     if hasattr(os, "sched_setaffinity") and str(worker.name).isdigit():
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(worker.name) % len(cores)]})
+        os.sched_setaffinity(0, {cores[(int(worker.name) + os.getppid()) % len(cores)]})
     # imports of a second or more, made while the driver still reads its inputs
     threading.Thread(target=importlib.import_module, args=("cryovox.workflows.shards",), daemon=True).start()
 
@@ -30,10 +37,9 @@ def dask_setup(worker: Worker) -> None:
 class WorkloadPlugin(WorkerPlugin):
     """Delivers a workload once to each worker, also to those that join later, and opens its session at the first task."""
 
-    name = PLUGIN
-
     def __init__(self, workload: Workload):
         self.workload = workload
+        self.name = f"cryovox-{workload.key}"
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  (Dask's signature)
         """Called by Dask in the worker; cheap."""
@@ -55,12 +61,12 @@ class WorkloadPlugin(WorkerPlugin):
             return self._session
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"workload": self.workload}
+        return {"workload": self.workload, "name": self.name}
 
 
 def do_unit(key: str, unit: int) -> Any:
-    """The task. `key` must be that of the workload that this worker holds: a stale worker refuses work."""
-    plugin = get_worker().plugins[PLUGIN]
-    if not isinstance(plugin, WorkloadPlugin) or plugin.workload.key != key:
-        raise RuntimeError(f"this worker holds another workload than {key}")
+    """The task. `key` names the workload: a worker that does not hold it refuses."""
+    plugin = get_worker().plugins.get(f"cryovox-{key}")
+    if not isinstance(plugin, WorkloadPlugin):
+        raise RuntimeError(f"this worker does not hold the workload {key}")
     return plugin.session().do(unit)

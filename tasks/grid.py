@@ -6,6 +6,7 @@ Arrays are indexed (z, y, x); vectors are (x, y, z) in Å. The centre of voxel `
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
@@ -27,6 +28,10 @@ class GridSettings:
     """Edge of a voxel, Å. Memory and disk go with its inverse cube."""
     padding: Annotated[float, Ge(0)] = 8.0
     """Room kept free on each side of the atoms, Å; at 8 Å and B = 30 Å² less than 1e-9 of the mass is cut off."""
+
+
+MOST_VOXELS = 4096
+"""Along a side: more is a stray atom or a slip of the pen, not a molecule."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class VoxelGrid:
         """The box's upper face in (x, y, z), Å."""
         return self.lower + np.array(self.shape[::-1]) * self.voxel_size
 
-    @property
+    @cached_property
     def brick(self) -> int:
         """Edge T of the store's bricks, voxels.
 
@@ -107,25 +112,41 @@ def containing(minimum: Float[np.ndarray, "3"], maximum: Float[np.ndarray, "3"],
     """
     h = settings.voxel_size
     if settings.shape != "auto":
+        if max(settings.shape) > MOST_VOXELS:
+            raise Refusal(_too_large(max(settings.shape), minimum, maximum, settings))
         grid = VoxelGrid(settings.shape, h)
         if np.any(minimum < grid.lower) or np.any(maximum > grid.upper):
             raise Refusal(_too_small(grid, minimum, maximum, settings))
         return grid
     # an even box reaches (n + 1)/2 voxels below the origin but only (n - 1)/2 above
     below, above = -float(np.min(minimum)) + settings.padding, float(np.max(maximum)) + settings.padding
-    n = smooth_even(math.ceil(max(2 * below / h - 1, 2 * above / h + 1)))
+    wanted = max(2 * below / h - 1, 2 * above / h + 1)
+    if wanted > MOST_VOXELS:
+        raise Refusal(_too_large(wanted, minimum, maximum, settings))
+    n = smooth_even(math.ceil(wanted))
     return VoxelGrid((n, n, n), h)
 
 
-def _too_small(grid: VoxelGrid, minimum: np.ndarray, maximum: np.ndarray, settings: GridSettings) -> Problem:
-    def span(low: np.ndarray, high: np.ndarray) -> str:
-        return ", ".join(f"{axis} {a:.1f}…{b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
+def _too_large(wanted: float, minimum: np.ndarray, maximum: np.ndarray, settings: GridSettings) -> Problem:
+    return Problem(
+        what="the atoms span a box that is too large",
+        where="grid.shape",
+        got=f"atoms at {_span(minimum, maximum)} Å: {wanted:.0f} voxels of {settings.voxel_size} Å a side",
+        wanted=f"at most {MOST_VOXELS} a side",
+        fix="look for atoms that left the molecule (`select`, molecules broken across the periodic box), or coarsen `voxel_size`",
+    )
 
+
+def _span(low: np.ndarray, high: np.ndarray) -> str:
+    return ", ".join(f"{axis} {a:.1f}…{b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
+
+
+def _too_small(grid: VoxelGrid, minimum: np.ndarray, maximum: np.ndarray, settings: GridSettings) -> Problem:
     need = containing(minimum, maximum, GridSettings("auto", settings.voxel_size, settings.padding)).shape
     return Problem(
         what="the box is smaller than the molecule",
         where="grid.shape",
-        got=f"{list(grid.shape)} voxels of {grid.voxel_size} Å: {span(grid.lower, grid.upper)} Å",
-        wanted=f"room for atoms at {span(minimum, maximum)} Å",
+        got=f"{list(grid.shape)} voxels of {grid.voxel_size} Å: {_span(grid.lower, grid.upper)} Å",
+        wanted=f"room for atoms at {_span(minimum, maximum)} Å",
         fix=f"write `shape: auto` or `shape: {list(need)}`",
     )

@@ -1,6 +1,7 @@
 """Every value that travels between rooms: a frozen record of NumPy arrays, a shape and a unit on each field."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -72,6 +73,19 @@ class Bricks:
             where = grid.brick_slices(index)
             volumes[(frame, *where)] = value[tuple(slice(0, s.stop - s.start) for s in where)]
         return volumes
+
+
+def joined(parts: Sequence[Bricks]) -> Bricks:
+    """The bricks of consecutive batches as those of one."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(part.n_frames for part in parts)])
+    return Bricks(
+        int(starts[-1]),
+        np.concatenate([part.frames + start for part, start in zip(parts, starts[:-1], strict=True)]),
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
 
 
 class FrameStatus(IntEnum):

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from ..tasks.ensemble.base import Ensemble
-from ..tasks.render.binning import touching
+from ..tasks.render.binning import runs, touching
 from ..tasks.render.windows import half_widths
 from ..tasks.scattering.b_factors import b_factors
 from ..tasks.scattering.gaussians import gaussians
 from ..tasks.store.layout import StoreLayout
 from ..tasks.values import Atoms
-from .recipe import Recipe, sources_of, voxel_deciding
+from .recipe import Recipe, sources_of, store_deciding
 
 BUFFER_BYTES = 256 << 20
 """Bound on the engine's buffer."""
@@ -35,16 +35,8 @@ class Job:
     """Identity of the run lock: the fence that a worker checks before it writes."""
     bricks_a_frame: int = 0
     """That the first frame's atoms touch."""
-
-    @property
-    def capacity(self) -> int:
-        """Bricks that the engine holds at once: a power of two with room for a shard and a quarter more, within bounds.
-
-        A shard that touches more bricks costs another pass, nothing else.
-        """
-        wanted = 1.25 * self.bricks_a_frame * self.layout.frames_per_shard
-        most = max(1, BUFFER_BYTES // (4 * self.layout.grid.brick**3))
-        return 1 << min(int(np.ceil(np.log2(max(1.0, wanted)))), int(np.log2(most)))
+    capacity: int = 1
+    """Bricks that the engine holds at once; a pass that needs more is split, which changes no byte."""
 
     @cached_property
     def atoms(self) -> Atoms:
@@ -56,7 +48,7 @@ class Job:
     def key(self) -> str:
         """Sixteen hexadecimal digits, equal for equal volumes in one store."""
         decided = {
-            "recipe": voxel_deciding(self.recipe),
+            "recipe": store_deciding(self.recipe),
             "sources": sources_of(self.ensemble),
             "grid": asdict(self.layout.grid),
             "store": str(self.store),
@@ -65,6 +57,12 @@ class Job:
 
 
 def with_first_frame(job: Job, positions: Float64[np.ndarray, "m 3"]) -> Job:
-    """The job with its engine's buffer measured on one placed frame, Å."""
+    """The job with its engine's buffer measured on one placed frame, Å: a power of two with a quarter more than it takes."""
     widths = half_widths(*gaussians(job.atoms), job.recipe.render.tolerance)
-    return replace(job, bricks_a_frame=len(touching(job.layout.grid, positions[None], widths).frames))
+    work = touching(job.layout.grid, positions[None], widths)
+    most = max(1, BUFFER_BYTES // (4 * job.layout.grid.brick**3))
+    longest = max((run.stop - run.start for run in runs(work, most)), default=1)
+    # several small frames share a pass; one that fills a pass by itself needs no room for another
+    frames = job.layout.frames_per_shard if longest == len(work.frames) else 1
+    wanted = min(1.25 * longest * frames, most)
+    return replace(job, bricks_a_frame=len(work.frames), capacity=1 << int(np.ceil(np.log2(wanted))))

@@ -47,7 +47,7 @@ def to_plain(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(recipe)))
 
 
-def voxel_deciding(recipe: Recipe) -> dict[str, Any]:
+def store_deciding(recipe: Recipe) -> dict[str, Any]:
     """The plain recipe without its neutral keys: two recipes that agree here make the same voxels of the same sources."""
     plain = to_plain(recipe)
     for section, key in NEUTRAL:
@@ -61,8 +61,8 @@ def sources_of(ensemble: Ensemble) -> list[dict[str, Any]]:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """SHA-256 of `voxel_deciding`, as canonical JSON (sorted keys, no spaces, UTF-8)."""
-    text = json.dumps(voxel_deciding(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """SHA-256 of `store_deciding`, as canonical JSON (sorted keys, no spaces, UTF-8)."""
+    text = json.dumps(store_deciding(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

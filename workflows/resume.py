@@ -1,12 +1,13 @@
 """Whether the store that is there may be continued: the same recipe, the same inputs, or a refusal that names what differs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from ..tasks.ensemble.base import Ensemble
 from ..tasks.errors import Problem, Refusal
 from ..tasks.store.layout import StoreLayout, read_layout
-from .recipe import Recipe, differing, sources_of, voxel_deciding
+from .recipe import Recipe, differing, sources_of, store_deciding
 
 
 def existing(store: Path, recipe: Recipe) -> tuple[StoreLayout, dict[str, Any]] | None:
@@ -17,14 +18,14 @@ def existing(store: Path, recipe: Recipe) -> tuple[StoreLayout, dict[str, Any]] 
     if not (store.exists() or store.is_symlink()):
         return None
     layout, attributes = read_layout(store)
-    differences = differing(attributes["recipe"], voxel_deciding(recipe))
+    differences = differing(attributes["recipe"], store_deciding(recipe))
     if differences:
         raise Refusal(
             Problem(
                 what="the store was begun with another recipe",
                 where=str(store),
-                got="; ".join(f"{key}: {new}" for key, _, new in differences),
-                wanted="; ".join(f"{key}: {old}" for key, old, _ in differences),
+                got="; ".join(f"{key}: {json.dumps(new)}" for key, _, new in differences),
+                wanted="; ".join(f"{key}: {json.dumps(old)}" for key, old, _ in differences),
                 fix="write to another `store.path`, restore these keys, or start over with --overwrite",
             )
         )
@@ -33,8 +34,8 @@ def existing(store: Path, recipe: Recipe) -> tuple[StoreLayout, dict[str, Any]] 
 
 def same_sources(store: Path, layout: StoreLayout, attributes: dict[str, Any], ensemble: Ensemble) -> None:
     """Raises `Refusal` where the input files are not those that the store was begun with."""
-    before, now = attributes["sources"], sources_of(ensemble)
-    changed = [new["name"] for old, new in zip(before, now, strict=True) if old != new]
+    pairs = zip(attributes["sources"], sources_of(ensemble), strict=True)
+    changed = [new["name"] for old, new in pairs if any(old[key] != new[key] for key in ("size", "digest"))]
     if changed or layout.n_frames != len(ensemble.source_frames):
         raise Refusal(
             Problem(

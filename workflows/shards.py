@@ -18,11 +18,13 @@ from ..tasks.scattering.gaussians import gaussians
 from ..tasks.store import ledger, lock
 from ..tasks.store.layout import run_folder
 from ..tasks.store.shard import write_shard
-from ..tasks.values import Bricks, FrameBatch, FrameRecord, FrameStatus, Receipt, ShardRecord
+from ..tasks.values import Bricks, FrameBatch, FrameRecord, FrameStatus, Receipt, ShardRecord, joined
 from .base import Session
 from .job import Job
 
 T = TypeVar("T")
+ATOMS_AT_ONCE = 1 << 18
+"""Atoms of all frames together that are placed and drawn at once: bounds a worker's memory for a capsid."""
 REPORT = "this is a fault of the program: report it with the recipe and the frame"
 
 
@@ -55,13 +57,15 @@ class VolumesSession(Session):
         done = ledger.read(job.store, job.layout, unit)
         if done is not None:  # the scheduler asked twice: the first answer stands
             return _receipt(job, done, lap)
-        batch = lap("read", self.read(np.array(job.layout.frames_of(unit))))
-        bricks = lap("render", render_batch(self, batch))
-        records = lap("check", tuple(self._checked(batch, bricks)))
-        if not lock.still_ours(run_folder(job.store), job.lock):
-            raise LockLost(f"another run has taken over {job.store}; this one stops without writing")
-        size, digest = lap("write", write_shard(job.store, job.layout, unit, bricks))
-        record = ShardRecord(unit, int(batch.frames[0]), records, size, digest, f"bricks/xla/{self.engine.dtype}")
+        frames, records, parts = np.array(job.layout.frames_of(unit)), [], []
+        for some in np.array_split(frames, -(-len(frames) * len(job.atoms) // ATOMS_AT_ONCE)):
+            batch = lap("read", self.read(some))
+            bricks = lap("render", render_batch(self, batch))
+            records += lap("check", list(self._checked(batch, bricks)))
+            parts.append(bricks)
+        fence(job, unit)
+        size, digest = lap("write", write_shard(job.store, job.layout, unit, joined(parts)))
+        record = ShardRecord(unit, int(frames[0]), tuple(records), size, digest, f"bricks/xla/{self.engine.dtype}")
         ledger.commit(job.store, job.layout, record)
         return _receipt(job, record, lap)
 
@@ -78,9 +82,7 @@ class VolumesSession(Session):
             source = int(batch.source_frames[i])
             where = f"frame {source} of {job.ensemble.sources[-1].name} (frame {frame} of the store)"
             if not np.isfinite(total):
-                raise FrameFault(
-                    frame, Problem("a volume has voxels that are not finite", where, fix="report this with the frame")
-                )
+                raise FrameFault(source, Problem("a volume has voxels that are not finite", where, fix=REPORT))
             if abs(total * grid.voxel_size**3 - mass) > allowed * scale:
                 got, wanted = f"{total * grid.voxel_size**3:.6g} Å", f"{mass:.6g} Å within {allowed * scale:.2g}"
                 raise FrameFault(source, Problem("a volume's mass is wrong", where, got, wanted, REPORT))
@@ -108,6 +110,14 @@ class VolumesSession(Session):
             )
 
 
+def fence(job: Job, shard: int) -> None:
+    """Raises `LockLost` where the store is no longer this run's, or another worker of it has made the shard meanwhile."""
+    if not lock.still_ours(run_folder(job.store), job.lock):
+        raise LockLost(f"another run has taken over {job.store}; this one stops without writing")
+    if ledger.read(job.store, job.layout, shard) is not None:
+        raise LockLost(f"shard {shard} of {job.store} was made by another worker meanwhile; this one does not write it again")
+
+
 def render_batch(session: VolumesSession, batch: FrameBatch) -> Bricks:
     """Frames to bricks, rounded to the store's type: the one function behind a worker and a volume on demand."""
     bricks = session.engine.render(batch.positions, *session.gaussians)
@@ -115,15 +125,15 @@ def render_batch(session: VolumesSession, batch: FrameBatch) -> Bricks:
 
 
 class _Laps:
-    """Seconds of each stage, in order."""
+    """Seconds of each stage, in the order in which they first came."""
 
     def __init__(self) -> None:
-        self.seconds: list[tuple[str, float]] = []
+        self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def __call__(self, stage: str, value: T) -> T:
         now = time.perf_counter()
-        self.seconds.append((stage, now - self._last))
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
         return value
 
@@ -132,4 +142,4 @@ def _receipt(job: Job, record: ShardRecord, laps: _Laps) -> Receipt:
     statuses = [frame.status for frame in record.frames]
     done, skipped, failed = (statuses.count(s) for s in (FrameStatus.DONE, FrameStatus.SKIPPED, FrameStatus.FAILED))
     mass_error = max(frame.mass_error(job.layout.grid.voxel_size) for frame in record.frames)
-    return Receipt(record.shard, (done, skipped, failed), record.size, mass_error, tuple(laps.seconds))
+    return Receipt(record.shard, (done, skipped, failed), record.size, mass_error, tuple(laps.seconds.items()))

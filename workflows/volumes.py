@@ -1,6 +1,7 @@
 """`workflow: volumes`, the driver's side: begin a store or continue one, name the work, and close the store with its proof."""
 
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from ..tasks.store import ledger, template
 from ..tasks.values import Accuracy, FrameStatus
 from .base import Session
 from .job import Job
-from .recipe import recipe_hash, sources_of, voxel_deciding
+from .recipe import recipe_hash, sources_of, store_deciding
 
 CONVENTION = "U in angstrom^-2, mean over each voxel; axes z, y, x; voxel n//2 of every axis at the origin; vectors x, y, z"
 PACKAGES = ("cryovox", "jax", "jaxlib", "numpy", "tensorstore", "zarr", "MDAnalysis", "gemmi")
@@ -60,10 +61,13 @@ class Certificate:
     """What no frame was allowed to exceed."""
 
 
-def begin(job: Job) -> None:
-    """Makes the empty store with its provenance: nothing in it depends on when, where or by whom it was made."""
+def begin(job: Job, replace: bool = False) -> None:
+    """Makes the empty store with its provenance: nothing in it depends on when, where or by whom it was made.
+
+    With `replace`, a store that is there gives way, and comes back where the new one cannot be made.
+    """
     attributes = {
-        "recipe": voxel_deciding(job.recipe),
+        "recipe": store_deciding(job.recipe),
         "recipe_hash": recipe_hash(job.recipe),
         "sources": sources_of(job.ensemble),
         "notes": list(job.ensemble.notes),
@@ -71,7 +75,17 @@ def begin(job: Job) -> None:
         "convention": CONVENTION,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
-    template.create(job.store, job.layout, attributes)
+    aside = job.store.with_name(f".{job.store.name}.replaced")
+    if replace and job.store.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        job.store.rename(aside)
+    try:
+        template.create(job.store, job.layout, attributes)
+    except BaseException:
+        if aside.exists() and not job.store.exists():
+            aside.rename(job.store)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def work(job: Job) -> tuple[Volumes, list[Problem]]:

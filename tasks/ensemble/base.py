@@ -52,7 +52,7 @@ class EnsembleSettings:
 
 @dataclass(frozen=True, eq=False)
 class SourceFile:
-    """A file that the volumes come from, as the store remembers it: the same for every copy of the same bytes."""
+    """A file that the volumes come from, as the store remembers it; `size` and `digest` say whether another is the same."""
 
     name: str
     """Without its folder."""

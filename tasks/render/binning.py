@@ -33,12 +33,12 @@ class Touching:
     """The (brick, atom) pairs of F frames of M atoms, sorted by (frame, brick, atom)."""
 
     grid: VoxelGrid
-    lower: Int[np.ndarray, "p 3"]
-    """First voxel (z, y, x) of each atom's window, by pair; may lie outside the box."""
-    upper: Int[np.ndarray, "p 3"]
-    """Last voxel of the window, by pair."""
+    lower: Int[np.ndarray, "fm 3"]
+    """First voxel (z, y, x) of the window of each of the F·M atoms; may lie outside the box."""
+    upper: Int[np.ndarray, "fm 3"]
+    """Last voxel of the window."""
     atoms: Int[np.ndarray, " p"]
-    """Which of the F·M atoms."""
+    """Which of the F·M atoms, by pair."""
     starts: Int[np.ndarray, " n_plus_1"]
     """Where each brick's pairs begin; the last entry is their number."""
     frames: Int[np.ndarray, " n"]
@@ -69,8 +69,8 @@ def touching(grid: VoxelGrid, positions: Float[np.ndarray, "f m 3"], half_widths
     shape = np.array(grid.shape)
     place = positions[..., ::-1].reshape(-1, 3) / grid.voxel_size + shape // 2  # in voxels: the centre of voxel i is at i
     reach = np.tile(np.minimum(half_widths / grid.voxel_size, 4.0 * shape.max()), n_frames)[:, None]
-    first = np.clip(np.floor(place - reach + 0.5), -(2**30), 2**30).astype(np.int64)
-    last = np.clip(np.ceil(place + reach - 0.5), -(2**30), 2**30).astype(np.int64)
+    first = np.clip(np.floor(place - reach + 0.5), -(2**30), 2**30).astype(np.int32)
+    last = np.clip(np.ceil(place + reach - 0.5), -(2**30), 2**30).astype(np.int32)
     if np.isinf(half_widths).any():
         everywhere = np.tile(np.isinf(half_widths), n_frames)
         first[everywhere], last[everywhere] = 0, shape - 1
@@ -85,17 +85,23 @@ def touching(grid: VoxelGrid, positions: Float[np.ndarray, "f m 3"], half_widths
     key, atoms = key[order], atoms[order]
     begins = np.flatnonzero(np.diff(key, prepend=-1))
     frames, *indices = np.unravel_index(key[begins], (n_frames, *grid.n_bricks))
-    return Touching(grid, first[atoms], last[atoms], atoms, np.append(begins, len(key)), frames, np.stack(indices, axis=1))
+    return Touching(grid, first, last, atoms, np.append(begins, len(key)), frames, np.stack(indices, axis=1))
 
 
 def passes(work: Touching, capacity: int) -> Iterator[Groups]:
     """Groups of at most `capacity` bricks at a time, in order: more bricks than fit cost more passes, never a lost atom."""
+    for bricks in runs(work, capacity):
+        yield _groups(work, bricks)
+
+
+def runs(work: Touching, capacity: int) -> Iterator[slice]:
+    """The bricks of each pass: as many as fit into `capacity` and `PAIRS_A_PASS`, at least one."""
     brick, n_bricks = 0, len(work.frames)
     bound = max(1, PAIRS_A_PASS // (-(-work.grid.brick // tile_edge(work.grid.brick))) ** 3)
     while brick < n_bricks:
         fits = int(np.searchsorted(work.starts, work.starts[brick] + bound, side="right")) - 1
         stop = min(max(fits, brick + 1), brick + capacity, n_bricks)
-        yield _groups(work, slice(brick, stop))
+        yield slice(brick, stop)
         brick = stop
 
 
@@ -106,8 +112,8 @@ def _groups(work: Touching, bricks: slice) -> Groups:
     brick_of_pair = np.repeat(np.arange(bricks.stop - bricks.start), np.diff(work.starts[bricks.start : bricks.stop + 1]))
     origin = work.indices[bricks][brick_of_pair] * grid.brick  # first voxel of the pair's brick
     last_voxel = np.minimum(grid.brick, np.array(grid.shape) - origin) - 1
-    first = np.clip(work.lower[pairs] - origin, 0, last_voxel) // edge
-    last = np.clip(work.upper[pairs] - origin, 0, last_voxel) // edge
+    first = np.clip(work.lower[work.atoms[pairs]] - origin, 0, last_voxel) // edge
+    last = np.clip(work.upper[work.atoms[pairs]] - origin, 0, last_voxel) // edge
     pair, tile = _expand(first, last)
     slot = brick_of_pair[pair] * along**3 + np.ravel_multi_index(tuple(tile.T), (along, along, along))
     order = np.argsort(slot, kind="stable")  # stable: atoms keep their order, so sums have one order

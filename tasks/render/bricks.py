@@ -45,24 +45,24 @@ class BrickEngine:
     ) -> Bricks:
         """F frames of M atoms with K Gaussians each: positions Å, amplitudes Å, variances Å².
 
-        Raises `ValueError` for a position that is not finite or a variance that is not positive: neither can be drawn.
+        Raises `ValueError` for a position that is not finite, a variance that is not positive, or float64 without x64.
         """
         if not np.isfinite(positions).all():
             raise ValueError("positions must be finite (Å)")
         if not (np.isfinite(amplitudes).all() and np.isfinite(variances).all() and (variances > 0).all()):
             raise ValueError("amplitudes must be finite (Å), variances finite and positive (Å²)")
+        if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
+            raise ValueError(f"JAX would quietly draw {self.dtype} in single precision: set jax_enable_x64")
         work = touching(self.grid, positions, half_widths(amplitudes, variances, self.tolerance))
-        rendered = [self._one_pass(groups, positions, amplitudes, variances) for groups in passes(work, self.capacity)]
         brick = self.grid.brick
-        values = np.concatenate(rendered) if rendered else np.zeros((0, brick, brick, brick), self.dtype)
+        values = np.empty((len(work.frames), brick, brick, brick), self.dtype)
+        for groups in passes(work, self.capacity):
+            buffer = _empty(self.capacity, brick, self.dtype)
+            for call in self._calls(groups, positions, amplitudes, variances):
+                buffer = _add_groups(buffer, *call, self.grid.voxel_size)
+            # copied out: a view would keep the whole buffer
+            values[groups.bricks] = np.asarray(_assemble(buffer, brick))[: groups.bricks.stop - groups.bricks.start]
         return Bricks(positions.shape[0], work.frames, work.indices, _within(self.grid, work.indices, values))
-
-    def _one_pass(self, groups: Groups, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray) -> np.ndarray:
-        brick = self.grid.brick
-        buffer = _empty(self.capacity, brick, self.dtype)
-        for call in self._calls(groups, positions, amplitudes, variances):
-            buffer = _add_groups(buffer, *call, self.grid.voxel_size)
-        return np.asarray(_assemble(buffer, brick))[: groups.bricks.stop - groups.bricks.start]
 
     def _calls(self, groups: Groups, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray) -> Iterator[tuple]:
         """The kernel's arguments, padded to their fixed shape.
@@ -118,7 +118,6 @@ def _within(grid: VoxelGrid, indices: Int[np.ndarray, "n 3"], values: np.ndarray
     """Voxels of the last bricks that lie past the array's end are made 0."""
     if all(n % grid.brick == 0 for n in grid.shape):
         return values
-    values = np.array(values)
     for value, index in zip(values, indices, strict=True):
         for axis, where in enumerate(grid.brick_slices(index)):
             np.moveaxis(value, axis, 0)[where.stop - where.start :] = 0
@@ -140,7 +139,7 @@ def _add_groups(
     variances: Float[Array, "g c k"],
     h: Float[Array, ""] | float,
 ) -> Float[Array, "n t tt"]:
-    # slots ascend and the scatter adds in order: a tile's sum has one order however its groups fall into calls
+    # slots ascend, and on a CPU the scatter adds in order: a tile's sum has one order however its groups fall into calls
     tiles = _draw(corners, amplitudes, variances, buffer.shape[1], h)
     return buffer.at[slots].add(tiles, mode="drop", indices_are_sorted=True)
 

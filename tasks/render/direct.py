@@ -40,9 +40,12 @@ def mass_inside(
     variances: Float64[np.ndarray, "m k"],
 ) -> float:
     """Analytic ∫U d³r over the box, Å: a product of three 1-D integrals for each Gaussian."""
-    scale = 1 / np.sqrt(2 * variances)[:, :, None]
-    reach = (erf((grid.upper - positions)[:, None] * scale) - erf((grid.lower - positions)[:, None] * scale)) / 2
-    return float((amplitudes * reach.prod(axis=2)).sum())
+    total = 0.0
+    for points, weights, widths in _portions(positions, amplitudes, variances):
+        scale = 1 / np.sqrt(2 * widths)[:, None]
+        reach = (erf((grid.upper - points) * scale) - erf((grid.lower - points) * scale)) / 2
+        total += float((weights * reach.prod(axis=1)).sum())
+    return total
 
 
 def _profile(

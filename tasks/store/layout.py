@@ -82,6 +82,11 @@ class StoreLayout:
         """Length R of every ledger record: a power of two with room for 1280 bytes a frame and 1 KiB of head."""
         return 1 << (1280 * self.frames_per_shard + 1024 - 1).bit_length()
 
+    @property
+    def dense_bytes(self) -> int:
+        """Of all volumes, every voxel counted, uncompressed."""
+        return self.n_frames * self.grid.n_voxels * (2 if self.dtype == "float16" else 4)
+
     def frames_of(self, shard: int) -> range:
         """The frames of one shard. Raises `ValueError` where there is no such shard."""
         if not 0 <= shard < self.n_shards:
@@ -146,9 +151,9 @@ def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
 
 def _not_ours(path: Path, got: str) -> Problem:
     return Problem(
-        what="the output is not a cryovox store",
+        what="this is not a cryovox store",
         where=str(path),
         got=got,
         wanted="a folder that is not there yet, or a store that cryovox began",
-        fix="write to another `store.path`, or move what is there away",
+        fix="name the folder that `cryovox run` wrote; as an output, choose another `store.path` or move what is there away",
     )

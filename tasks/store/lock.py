@@ -92,6 +92,12 @@ def still_ours(run_folder: Path, uuid: str) -> bool:
     return holder is not None and holder.uuid == uuid
 
 
+def is_held(run_folder: Path) -> bool:
+    """Whether a run that is not surely dead holds the lock. Raises `Refusal` where it cannot be understood."""
+    holder = _read(_file(run_folder))
+    return holder is not None and not _surely_dead(holder, _myself())
+
+
 def _take_over(run_folder: Path, holder: Owner, owner: Owner, mine: Path) -> None:
     dead = holder
     while True:

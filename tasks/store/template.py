@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 from jaxtyping import Float
-from zarr.codecs import BytesCodec, ZstdCodec
+from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
 from ..errors import Problem, Refusal, StoreDamage
 from ..values import FrameStatus
@@ -116,7 +116,7 @@ def _make_nodes(folder: Path, layout: StoreLayout, root_attributes: dict[str, An
         shards=layout.shard_shape,
         chunks=layout.brick_shape,
         serializer=BytesCodec(endian="little"),
-        compressors=ZstdCodec(level=1, checksum=False),
+        compressors=(ZstdCodec(level=1, checksum=False), Crc32cCodec()),
         filters=None,
         fill_value=0.0,
         dimension_names=("t", "z", "y", "x"),

@@ -1,12 +1,13 @@
 """Screen, log and progress.json hear the same run."""
 
+import errno
 import io
 import json
 
 import pytest
 from rich.console import Console
 
-from cryovox.pipeline.events import Events
+from cryovox.pipeline.events import Event, Events
 from cryovox.pipeline.progress import Bar, LogFile, ProgressFile
 
 
@@ -28,14 +29,10 @@ def test_progress_json_counts_frames_and_ends_finished(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]  # no draft is left
 
 
-def test_progress_json_knows_speed_and_time_left_while_running(tmp_path, monkeypatch):
-    import cryovox.pipeline.events as module
-
-    now = iter(range(1000, 2000, 2))
-    monkeypatch.setattr(module.Event.__dataclass_fields__["at"], "default_factory", lambda: float(next(now)))
+def test_progress_json_knows_speed_and_time_left_while_running(tmp_path):
     listener = ProgressFile(tmp_path)
-    listener.hear(module.Event("started", facts={"frames": 10, "done": 2}, at=1000.0))
-    listener.hear(module.Event("shard", facts={"frames": 2, "bytes": 1}, at=1002.0))
+    listener.hear(Event("started", facts={"frames": 10, "done": 2}, at=1000.0))
+    listener.hear(Event("shard", facts={"frames": 2, "bytes": 1}, at=1002.0))
     state = json.loads((tmp_path / "progress.json").read_text())
     assert state["frames_per_second"] == pytest.approx(1.0)  # two frames in two seconds; those there before do not count
     assert state["seconds_left"] == pytest.approx(6.0)
@@ -61,3 +58,17 @@ def test_a_terminal_gets_a_bar_with_frames_speed_and_time_left():
     tell(Events([Bar(console)]))
     assert "10/10" in output.getvalue()
     assert "frames/s" in output.getvalue()
+
+
+def test_a_listener_that_cannot_write_is_dropped_and_the_others_hear_of_it(tmp_path):
+    class Full:
+        def hear(self, event):
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+        def close(self):
+            raise AssertionError("dropped long ago")
+
+    output = io.StringIO()
+    tell(Events([Full(), ProgressFile(tmp_path), Bar(Console(file=output, width=200))]))
+    assert json.loads((tmp_path / "progress.json").read_text())["state"] == "finished"
+    assert output.getvalue().count("Full is silent from here on") == 1

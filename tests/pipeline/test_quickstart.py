@@ -1,10 +1,14 @@
 """The README's main job, as a new user meets it: one command, and everything that it promises to leave behind."""
 
 import json
+import re
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import psutil
@@ -18,43 +22,55 @@ from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store.read import read_frames
 
 
-def peaks_of_descendants(process: psutil.Process, stop: threading.Event) -> Counter:
-    """Peak resident memory of every descendant that does a worker's work, bytes by pid."""
-    peaks: Counter = Counter()
+def watch_family(process: psutil.Process, stop: threading.Event, peaks: Counter, addresses: set) -> None:
+    """Notes peak resident memory of every descendant (bytes by pid) and every address that the family listens at."""
     while not stop.wait(0.2):
-        for child in process.children(recursive=True):
-            try:
-                peaks[child.pid] = max(peaks[child.pid], child.memory_info().rss)
-            except psutil.NoSuchProcess:
-                continue
-    return peaks
+        with suppress(psutil.NoSuchProcess):
+            for member in [process, *process.children(recursive=True)]:
+                if member.pid != process.pid:
+                    peaks[member.pid] = max(peaks[member.pid], member.memory_info().rss)
+                listening = [c for c in member.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+                addresses.update(connection.laddr.ip for connection in listening)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, quickstart, start):
-    """The quickstart, run once: folder, exit code, output, seconds, peak memory of each process."""
+    """The quickstart, run once: folder, exit code, output, seconds, peak memory of each process, addresses listened at."""
     folder = tmp_path_factory.mktemp("quickstart")
     began = time.monotonic()
     process = start("run", quickstart.parent / "recipes" / "quickstart.yaml", cwd=folder)
-    stop, peaks = threading.Event(), Counter()
-    watch = threading.Thread(target=lambda: peaks.update(peaks_of_descendants(psutil.Process(process.pid), stop)))
+    stop, peaks, addresses = threading.Event(), Counter(), set()
+    watch = threading.Thread(target=watch_family, args=(psutil.Process(process.pid), stop, peaks, addresses))
     watch.start()
     code = process.wait(timeout=240)
     stop.set()
     watch.join()
-    return folder, code, (folder / "output.txt").read_text(), time.monotonic() - began, peaks
+    return folder, code, (folder / "output.txt").read_text(), time.monotonic() - began, peaks, addresses
 
 
 def test_it_ends_well_in_a_minute_with_little_memory(finished):
-    _, code, output, seconds, peaks = finished
+    _, code, output, seconds, peaks, _ = finished
     assert code == 0, output
     assert seconds < 60
     assert len(peaks) >= 3  # two workers or one, a decoder, the resource tracker
     assert max(peaks.values()) < 1.5e9
 
 
+def test_nothing_listens_beyond_this_machine(finished):
+    assert finished[5] == {"127.0.0.1"}
+
+
+def test_the_readmes_python_runs_beside_the_store(finished, quickstart):
+    readme = (quickstart.parent.parent / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        done = subprocess.run([sys.executable, "-c", block], cwd=finished[0], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 def test_the_summary_says_what_was_done_and_what_to_do_next(finished):
-    _, _, output, _, _ = finished
+    output = finished[2]
     for expected in ("dashboard: http://127.0.0.1:", "98 done", "frames/s", "on disk", "mass ", "certificate", "cryovox status"):
         assert expected in output
     assert "adk.zarr.run/frames.png" in output

@@ -1,7 +1,10 @@
 """Bad input is refused with exit code 2 and one clear block, and nothing is left behind."""
 
 import re
+import shutil
 
+import MDAnalysis
+import numpy as np
 import pytest
 
 
@@ -108,33 +111,83 @@ def test_an_output_that_is_not_ours_is_left_alone(refused, recipe, tmp_path):
     assert (tmp_path / "out.zarr" / "precious.txt").read_text() == "data"
 
 
+def test_a_folder_that_is_not_there(refused, recipe):
+    assert "mkdir -p" in refused(recipe(), "--set", "store.path=no/such/folder/out.zarr")
+
+
+def test_a_name_that_no_file_system_takes(refused, recipe):
+    assert "store.path" in refused(recipe(), "--set", f"store.path={'x' * 300}.zarr")
+
+
+@pytest.mark.parametrize("setting", ["grid.padding=40000", "grid.shape=[100000, 100000, 100000]"])
+def test_an_absurd_box(refused, recipe, setting):
+    assert "too large" in refused(recipe(more=", frames: {stop: 2}"), "--set", setting)
+
+
 def test_all_problems_of_a_recipe_are_told_at_once(refused, recipe):
     block = refused(recipe(h=-1.0, extra="colour: red\nrender: {tolerance: -1}\n"))
     assert block.count("where:") == 3
 
 
-def test_a_store_is_not_continued_with_another_recipe(recipe, tmp_path, cryovox, digests):
-    path = recipe(h=4.0, more=", frames: {stop: 3}")
-    assert cryovox("run", path, cwd=tmp_path).returncode == 0
-    before = digests(tmp_path / "out.zarr")
-    done = cryovox("run", path, "--set", "scattering.b_factor.value=50", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "scattering.b_factor.value: 50" in done.stderr
-    assert digests(tmp_path / "out.zarr") == before
-    anew = cryovox("run", path, "--set", "scattering.b_factor.value=50", "--overwrite", cwd=tmp_path)
-    assert anew.returncode == 0
-    assert digests(tmp_path / "out.zarr") != before
-
-
-def test_a_store_is_not_continued_with_changed_inputs(recipe, tmp_path, cryovox, quickstart):
+@pytest.fixture
+def finished(recipe, tmp_path, cryovox, quickstart):
+    """A finished store of three frames from inputs of its own: its recipe."""
     for name in ("adk.pdb", "adk.xtc"):
         (tmp_path / name).write_bytes((quickstart / name).read_bytes())
     path = recipe(h=4.0, more=", frames: {stop: 3}")
     path.write_text(path.read_text().replace(f"{quickstart}/", ""))
-    assert cryovox("run", path, cwd=tmp_path).returncode == 0
-    changed = (tmp_path / "adk.pdb").read_text().replace("REMARK     285 UNITARY", "REMARK     285 UNITARI")
-    (tmp_path / "adk.pdb").write_text(changed)
     done = cryovox("run", path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_a_store_is_only_continued_with_its_own_recipe_and_inputs(finished, tmp_path, cryovox, digests):
+    before = digests(tmp_path / "out.zarr")
+    changed = ("--set", "scattering.b_factor.value=50")
+    done = cryovox("run", finished, *changed, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "scattering.b_factor.value: 50" in done.stderr
+    assert digests(tmp_path / "out.zarr") == before
+
+    # an overwrite that is refused leaves the old store as it is, wherever it is refused
+    for refused in ("grid.shape=[8,8,8]", "ensemble.select=resname XYZ"):
+        done = cryovox("run", finished, "--overwrite", "--set", refused, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert digests(tmp_path / "out.zarr") == before
+
+    # inputs are known by their bytes: another name is none, another byte is
+    (tmp_path / "adk.xtc").rename(tmp_path / "run1.xtc")
+    finished.write_text(finished.read_text().replace("adk.xtc", "run1.xtc"))
+    done = cryovox("run", finished, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "adk.pdb").read_text()
+    (tmp_path / "adk.pdb").write_text(text.replace("REMARK     285 UNITARY", "REMARK     285 UNITARI"))
+    done = cryovox("run", finished, cwd=tmp_path)
     assert done.returncode == 2
     assert "inputs changed" in done.stderr
     assert "adk.pdb" in done.stderr
+    (tmp_path / "adk.pdb").write_text(text)
+
+    anew = cryovox("run", finished, *changed, "--overwrite", cwd=tmp_path)
+    assert anew.returncode == 0, anew.stderr
+    assert digests(tmp_path / "out.zarr") != before
+    assert sorted(path.name for path in tmp_path.iterdir() if "zarr" in path.name) == ["out.zarr", "out.zarr.run"]
+
+
+def test_a_bad_frame_is_named_and_stops_the_run_and_the_plan(recipe, tmp_path, cryovox, quickstart):
+    shutil.copytree(quickstart, tmp_path / "copy")  # MDAnalysis leaves files beside what it opens
+    universe = MDAnalysis.Universe(tmp_path / "copy" / "adk.pdb", tmp_path / "copy" / "adk.xtc")
+    with MDAnalysis.Writer(str(tmp_path / "bad.xtc"), len(universe.atoms)) as writer:
+        for frame in universe.trajectory[:10]:
+            if frame.frame == 7:
+                universe.atoms.positions = np.zeros((len(universe.atoms), 3))
+            writer.write(universe.atoms)
+    path = recipe(h=4.0)
+    path.write_text(path.read_text().replace(f"{quickstart}/adk.xtc", "bad.xtc"))
+    for command in ("run", "plan"):
+        done = cryovox(command, path, cwd=tmp_path)
+        assert done.returncode == 4, done.stderr
+        assert "frame 7" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Compute Failed" not in done.stderr
+        assert not (tmp_path / "out.zarr").exists()

@@ -1,6 +1,7 @@
 """Whatever is killed, the same command finishes, and the bytes are those of a run that nobody disturbed."""
 
 import os
+import re
 import signal
 import time
 
@@ -51,12 +52,15 @@ def test_one_and_two_workers_write_the_same_store(tmp_path, arguments, cryovox, 
 def test_a_killed_driver_is_resumed_to_the_same_bytes(tmp_path, arguments, start, cryovox, undisturbed, digests):
     process = start(*arguments, cwd=tmp_path)
     wait_for_shards(tmp_path / "adk.zarr", 5, process)
+    family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     status = cryovox("status", "adk.zarr", cwd=tmp_path)
     assert status.returncode == 0
     assert "pending" in status.stdout
-    time.sleep(1)  # orphaned workers end themselves
+    assert "last run     killed" in status.stdout
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []  # workers and decoders end with their driver
     done = cryovox(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "adk.zarr") == undisturbed
@@ -73,7 +77,7 @@ def test_a_killed_worker_is_replaced_in_the_same_run(tmp_path, arguments, start,
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_with_75_and_the_line_to_resume(tmp_path, arguments, start, cryovox, undisturbed, digests, number):
-    process = start(*arguments, cwd=tmp_path)
+    process = start(*arguments, "--overwrite", cwd=tmp_path)
     wait_for_shards(tmp_path / "adk.zarr", 3, process)
     began = time.monotonic()
     if number == signal.SIGINT:
@@ -84,7 +88,9 @@ def test_a_signal_ends_the_run_with_75_and_the_line_to_resume(tmp_path, argument
     assert time.monotonic() - began < 30
     output = (tmp_path / "output.txt").read_text()
     assert "Resume with:" in output
-    assert "cryovox run" in output
+    resume = re.search(r"^  cryovox run .*$", output, re.MULTILINE)
+    assert resume
+    assert "--overwrite" not in resume[0]  # the line that is printed must lose nothing
     assert "Traceback" not in output
     assert not (tmp_path / "adk.zarr.run" / "lock").exists()
     done = cryovox(*arguments, cwd=tmp_path)
@@ -100,3 +106,16 @@ def test_two_runs_never_write_one_store(tmp_path, arguments, start, cryovox, und
     assert "another run holds this store" in second.stderr
     assert process.wait(timeout=120) == 0
     assert digests(tmp_path / "adk.zarr") == undisturbed
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.5, 2.2, 2.8])
+def test_ctrl_c_before_the_first_task_leaves_nothing(tmp_path, arguments, start, seconds):
+    """While the command is imported, the inputs are read, the workers start, the extents are found."""
+    process = start(*arguments, cwd=tmp_path)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    code, output = process.wait(timeout=40), (tmp_path / "output.txt").read_text()
+    assert code == 75, output
+    assert "Traceback" not in output
+    if not (tmp_path / "adk.zarr").exists():
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["output.txt", "two.yaml"]

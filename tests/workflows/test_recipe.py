@@ -10,7 +10,7 @@ from cryovox.tasks.ensemble.base import AlignSettings, EnsembleSettings, FrameSl
 from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import RenderSettings
 from cryovox.tasks.store.layout import StoreSettings
-from cryovox.workflows.recipe import ABSENT, Recipe, differing, recipe_hash, to_plain, voxel_deciding
+from cryovox.workflows.recipe import ABSENT, Recipe, differing, recipe_hash, store_deciding, to_plain
 
 RECIPE = Recipe(ensemble=EnsembleSettings("a.pdb", "b.xtc"), store=StoreSettings("a.zarr"))
 
@@ -30,7 +30,7 @@ def test_the_plain_recipe_survives_json():
 
 def test_where_the_store_lies_decides_no_voxel():
     moved = replace(RECIPE, store=replace(RECIPE.store, path="elsewhere.zarr"))
-    assert voxel_deciding(moved) == voxel_deciding(RECIPE)
+    assert store_deciding(moved) == store_deciding(RECIPE)
     assert recipe_hash(moved) == recipe_hash(RECIPE)
     assert to_plain(moved) != to_plain(RECIPE)
 
@@ -50,12 +50,12 @@ def test_where_the_store_lies_decides_no_voxel():
 def test_every_other_key_changes_the_hash_and_is_named(change, key):
     changed = replace(RECIPE, **change)
     assert recipe_hash(changed) != recipe_hash(RECIPE)
-    assert [name for name, _, _ in differing(voxel_deciding(RECIPE), voxel_deciding(changed))] == [key]
+    assert [name for name, _, _ in differing(store_deciding(RECIPE), store_deciding(changed))] == [key]
 
 
 def test_the_hash_is_sha256_of_sorted_compact_json():
     elements = replace(RECIPE, ensemble=EnsembleSettings("a.pdb", "b.xtc", elements={"Å": "C"}))
-    text = json.dumps(voxel_deciding(elements), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(store_deciding(elements), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert '"elements":{"Å":"C"}' in text
     assert recipe_hash(elements) == hashlib.sha256(text.encode()).hexdigest()
 

@@ -18,6 +18,7 @@ from cryovox.tasks.store.layout import StoreLayout, StoreSettings, run_folder
 from cryovox.tasks.store.lock import acquire
 from cryovox.tasks.store.read import read_frames
 from cryovox.tasks.values import FrameStatus
+from cryovox.tasks.values import joined as joined_bricks
 from cryovox.workflows import shards, volumes
 from cryovox.workflows.extents import FindExtents, joined
 from cryovox.workflows.job import Job, with_first_frame
@@ -126,11 +127,21 @@ def test_a_wrong_volume_is_never_committed(job, monkeypatch, wrong, message):
         return dataclasses.replace(bricks, values=np.ascontiguousarray(values))
 
     monkeypatch.setattr(shards, "render_batch", damaged)
-    with volumes.Volumes(job, (0,)).open() as session, pytest.raises(FrameFault, match=message) as caught:
-        session.do(0)
-    assert caught.value.frame == 0
-    assert "frame 0" in str(caught.value)
-    assert ledger.read(job.store, job.layout, 0) is None
+    with volumes.Volumes(job, (4,)).open() as session, pytest.raises(FrameFault, match=message) as caught:
+        session.do(4)
+    assert caught.value.frame == 80  # in the source, of which every twentieth is taken
+    assert "frame 80 of adk.xtc (frame 4 of the store)" in str(caught.value)
+    assert ledger.read(job.store, job.layout, 4) is None
+
+
+def test_frames_drawn_in_parts_join_to_the_same_bricks(job):
+    with volumes.Volumes(job, (1,)).open() as session:
+        whole = shards.render_batch(session, session.read(np.arange(5)))
+        parts = [shards.render_batch(session, session.read(some)) for some in np.array_split(np.arange(5), 3)]
+    pieces = joined_bricks(parts)
+    np.testing.assert_array_equal(pieces.frames, whole.frames)
+    np.testing.assert_array_equal(pieces.indices, whole.indices)
+    np.testing.assert_array_equal(pieces.values, whole.values)
 
 
 def test_extents_of_parts_join_to_the_extents_of_all(ensemble):

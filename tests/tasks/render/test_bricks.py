@@ -234,6 +234,20 @@ def test_windows_keep_all_but_the_tolerance_and_shrink_with_it():
     assert 0.5e-5 < 1 - (a * kept).sum() / a.sum() <= 1.0001e-5
 
 
+def test_many_passes_hold_one_buffer_not_one_each():
+    grid, (a, v) = VoxelGrid((64, 64, 64), 1.0), of_elements([6] * 400, 30)
+    points = np.random.default_rng(5).uniform(-25, 25, (1, 400, 3))
+    bricks = BrickEngine(grid, 1e-5, 2).render(points, a, v)
+    assert len(bricks.frames) == 8
+    assert bricks.values.base is None  # not a view of a buffer
+
+
+def test_double_precision_is_never_quietly_single():
+    assert not jax.config.jax_enable_x64
+    with pytest.raises(ValueError, match="jax_enable_x64"):
+        BrickEngine(VoxelGrid((16, 16, 16), 1.0), 1e-5, 8, "float64").render(np.zeros((1, 1, 3)), *of_elements([6]))
+
+
 def test_what_cannot_be_drawn_is_refused():
     engine, (a, v) = BrickEngine(VoxelGrid((16, 16, 16), 1.0), 1e-5, 8), of_elements([6])
     with pytest.raises(ValueError, match="positions"):

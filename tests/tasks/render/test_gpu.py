@@ -33,6 +33,14 @@ def test_a_real_protein_on_the_card(data, card, case, tolerance, bound):
     assert np.linalg.norm(volume - reference) <= bound * np.linalg.norm(reference)
 
 
+def test_the_card_repeats_itself_to_the_last_bit(card):
+    grid, points = VoxelGrid((64, 64, 64), 1.0), np.random.default_rng(1).uniform(-25, 25, (2, 800, 3))
+    a, v = gaussians(Atoms(np.full(800, 6), np.full(800, 30.0), np.ones(800)))
+    with jax.default_device(card):
+        first, second = (BrickEngine(grid, 1e-5, 64).render(points, a, v).values for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_card_and_cpu_agree_to_rounding(card):
     grid, points = VoxelGrid((64, 64, 64), 1.0), np.random.default_rng(0).uniform(-25, 25, (2, 800, 3))
     a, v = gaussians(Atoms(np.full(800, 6), np.full(800, 30.0), np.ones(800)))
