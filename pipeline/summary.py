@@ -1,5 +1,6 @@
 """What a person reads at the end of `run`, and from `plan` and `status`: plain lines."""
 
+import json
 import os
 import shlex
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
     yield f"picture      {_short(outcome.picture)}"
     yield ""
     yield f"next         cryovox status {shlex.quote(store)}"
-    code = f"import zarr; print(zarr.open({store!r})['potential'])"
+    code = f'import zarr; print(zarr.open({json.dumps(store)})["potential"])'
     yield f"             python -c {shlex.quote(code)}"
 
 
