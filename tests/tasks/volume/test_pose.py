@@ -1,12 +1,16 @@
 """A pose rotates the object: the three ways to write a rotation agree with each other and with the stated matrices."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from cryovox.tasks.volume.gaussian_mixture import GaussianMixtureVolume
-from cryovox.tasks.volume.pose import AxisAnglePose, EulerAnglePose, QuaternionPose
+from cryovox.tasks.volume.pose import AbstractPose, AxisAnglePose, EulerAnglePose, QuaternionPose
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -59,3 +63,113 @@ def test_an_offset_is_added_and_never_rotated():
     pose = EulerAnglePose(27, 63, -41, offset=(2.0, -1.0, 3.0))
     moved = GaussianMixtureVolume(np.zeros((1, 3)), 1.0, 1.0).translate_to_pose(pose)
     np.testing.assert_array_equal(moved.positions, [[2.0, -1.0, 3.0]])
+
+
+KINDS = (AbstractPose.to_euler_angles, AbstractPose.to_quaternion, AbstractPose.to_axis_angle)
+SPECIAL = [  # quaternions: none, half turns about each axis and between, next to none, where Euler angles lock, w < 0
+    [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 1, 0], [0, 1, -1, 1], [1, 1e-9, 0, 0], [1, 0, 1e-30, 0],
+    [1, 0, 0, 1], [0, 1, 2, 0], [-1, 0.2, 0.3, 0.4], [1, 1, 1, 1], [1e-12, 1, 0, 0], [1e-30, 0, 1e-30, 0],
+]  # fmt: skip
+
+
+def scipys(wxyz):
+    return Rotation.from_quat(wxyz, scalar_first=True).as_matrix()
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_way_to_write_a_rotation_says_the_same(seed):
+    draw = np.random.default_rng(seed)
+    wxyz, offset = draw.normal(size=4), draw.normal(size=3)
+    pose = QuaternionPose(wxyz, offset)
+    np.testing.assert_allclose(pose.rotation(), scipys(wxyz), atol=1e-14)
+    euler = pose.to_euler_angles()
+    expected = Rotation.from_euler("zyz", euler.angles, degrees=True).as_matrix()  # lower case: about fixed axes
+    np.testing.assert_allclose(expected, scipys(wxyz), atol=1e-13)
+    for other in (euler, pose.to_axis_angle(), QuaternionPose.from_matrix(pose.rotation(), offset)):
+        for kind in KINDS:
+            np.testing.assert_allclose(kind(other).rotation(), scipys(wxyz), atol=1e-13)
+            np.testing.assert_array_equal(kind(other).offset, offset)
+        np.testing.assert_allclose(np.linalg.norm(other.quaternion()), 1, atol=1e-14)
+
+
+def test_special_rotations_survive_every_conversion_with_finite_gradients():
+    special = np.array(SPECIAL, float)
+    expected = np.stack([scipys(q / np.abs(q).max()) for q in special])
+    weights = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)))
+    for convert in (
+        lambda q: QuaternionPose(q).rotation(),
+        *(lambda q, kind=kind: kind(QuaternionPose.from_matrix(QuaternionPose(q).rotation())).rotation() for kind in KINDS),
+    ):
+        weighted = jax.value_and_grad(lambda q, f=convert: ((weights * f(q)).sum(), f(q)), has_aux=True)
+        (_, there), slopes = jax.jit(jax.vmap(weighted))(special)
+        np.testing.assert_allclose(there, expected, atol=1e-14)
+        assert np.isfinite(slopes).all()
+
+
+def test_gradients_through_angles_equal_central_differences():
+    """H1: pose angles, rotation vector and quaternion."""
+    draw = np.random.default_rng(0)
+    weights = jnp.asarray(draw.normal(size=(3, 3)))
+    for make, values in [
+        (lambda x: EulerAnglePose(*x), draw.uniform(-90, 90, 3)),
+        (AxisAnglePose, draw.uniform(-90, 90, 3)),
+        (AxisAnglePose, 1e-3 * draw.normal(size=3)),
+        (QuaternionPose, draw.normal(size=4)),
+    ]:
+
+        def loss(x, make=make):
+            return (weights * make(x).rotation()).sum()
+
+        direction, e = draw.normal(size=values.shape), 1e-3
+        slope = (loss(values + e * direction) - loss(values - e * direction)) / (2 * e)
+        gradient = jax.grad(loss)(jnp.asarray(values))
+        assert float(gradient @ direction) == pytest.approx(float(slope), rel=1e-5)
+
+
+def test_composing_is_acting_one_after_the_other_and_an_inverse_undoes():
+    points = np.random.default_rng(1).normal(size=(20, 3))
+    first = EulerAnglePose(27, 63, -41, offset=(1.0, 2.0, 3.0))
+    second = AxisAnglePose([10.0, -80.0, 33.0], offset=(-4.0, 0.5, 2.0))
+
+    def act(pose, r):
+        return r @ np.asarray(pose.rotation()).T + np.asarray(pose.offset)
+
+    np.testing.assert_allclose(act(second.compose(first), points), act(second, act(first, points)), atol=1e-13)
+    for pose in (first, second, second.compose(first)):
+        np.testing.assert_allclose(act(pose.inverse(), act(pose, points)), points, atol=1e-13)
+    nothing = first.compose(first.inverse())
+    np.testing.assert_allclose(nothing.rotation(), np.eye(3), atol=1e-14)
+    np.testing.assert_allclose(nothing.offset, 0, atol=1e-14)
+
+
+def test_poses_are_batched_and_compiled_as_any_pytree():
+    """H2: jit and vmap over poses equal a loop."""
+    angles = np.random.default_rng(2).uniform(-180, 180, (6, 3))
+    one_by_one = np.stack([EulerAnglePose(*x).inverse().to_axis_angle().rotation() for x in angles])
+
+    def turn(x):
+        return EulerAnglePose(*x).inverse().to_axis_angle().rotation()
+
+    np.testing.assert_allclose(jax.jit(jax.vmap(turn))(jnp.asarray(angles)), one_by_one, atol=1e-14)
+    poses = eqx.filter_vmap(lambda x: EulerAnglePose(*x))(jnp.asarray(angles))
+    np.testing.assert_allclose(
+        eqx.filter_jit(eqx.filter_vmap(lambda pose: pose.inverse().rotation()))(poses), one_by_one, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: QuaternionPose([0, 0, 0, 0]), "must not be zero"),
+        (lambda: QuaternionPose([np.nan, 0, 0, 1]), "wxyz must be finite"),
+        (lambda: EulerAnglePose(np.inf), "angles must be finite"),
+        (lambda: AxisAnglePose([0, 0, 1], offset=(np.nan, 0, 0)), "offset must be finite"),
+        (lambda: QuaternionPose.from_matrix(np.diag([1, 1, -1])), "determinant"),
+        (lambda: QuaternionPose.from_matrix(2 * np.eye(3)), "orthogonal"),
+        (lambda: QuaternionPose.from_matrix(np.eye(4)), r"\(3, 3\)"),
+    ],
+)
+def test_what_is_no_rotation_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

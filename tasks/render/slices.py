@@ -1,0 +1,93 @@
+"""Projection by the Fourier slice theorem: the transform of ∫ U dz is the plane ξz = 0 of the volume's transform."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Complex, Float, Inexact
+
+from ..volume.base import AbstractVolumeRepresentation
+from ..volume.fourier import ifftn
+from ..volume.fourier_voxels import FourierVoxelGridVolume
+from ..volume.splines import FourierVoxelSplineVolume, interpolate
+from .projection import AbstractVolumeIntegrator, from_pixels
+from .resample import as_length, extents
+
+
+class FourierSliceExtraction(AbstractVolumeIntegrator, strict=True):
+    """The slice of a `FourierVoxelGridVolume` at its own frequencies k, trilinear at index k·N + N//2 and 0 outside the grid.
+
+    `shape` (y, x) of the image, at most the volume's (padded) N: it is cut out of the middle in real space. `pixel_size` is the
+    volume's voxel size, Å, which it does not carry: the slice is multiplied by it. Accuracy for a smooth volume (B = 200 Å² at
+    1 Å, relative L2): 7e-2 unpadded, 1e-3 with `pad_scale=2, sinc_correction=True`. Raises `ValueError` for bad arguments or
+    another volume.
+    """
+
+    shape: tuple[int, int] = eqx.field(static=True)
+    pixel_size: Float[Array, ""]
+
+    def __init__(self, shape: tuple[int, int], pixel_size: ArrayLike):
+        ny, nx = extents("shape", shape, "yx")
+        self.shape = (ny, nx)
+        self.pixel_size = as_length("pixel_size", pixel_size)
+
+    def __call__(
+        self,
+        volume_representation: AbstractVolumeRepresentation,
+        *,
+        outputs_real_space: bool = True,
+        outputs_rfft: bool = False,
+        fftshifted: bool = False,
+    ) -> Inexact[Array, "y xk"]:
+        """The image in the form asked for."""
+        volume = volume_representation
+        if not isinstance(volume, FourierVoxelGridVolume):
+            raise ValueError(f"FourierSliceExtraction takes a FourierVoxelGridVolume, got {type(volume).__name__}")
+        plane = _at_frequencies(volume.fourier_voxel_grid, volume.frequency_slice_in_pixels, volume.shape[0], 1)
+        image = _image(plane * self.pixel_size, self.shape)
+        return from_pixels(image, outputs_real_space=outputs_real_space, outputs_rfft=outputs_rfft, fftshifted=fftshifted)
+
+
+class FourierSplineSliceExtraction(AbstractVolumeIntegrator, strict=True):
+    """As `FourierSliceExtraction`, of a `FourierVoxelSplineVolume` by its cubic spline.
+
+    Accuracy for a smooth volume (as there): 1.3e-3 unpadded, 6e-5 with `pad_scale=2`, for 8 times the work of a linear slice.
+    """
+
+    shape: tuple[int, int] = eqx.field(static=True)
+    pixel_size: Float[Array, ""]
+
+    def __init__(self, shape: tuple[int, int], pixel_size: ArrayLike):
+        ny, nx = extents("shape", shape, "yx")
+        self.shape = (ny, nx)
+        self.pixel_size = as_length("pixel_size", pixel_size)
+
+    def __call__(
+        self,
+        volume_representation: AbstractVolumeRepresentation,
+        *,
+        outputs_real_space: bool = True,
+        outputs_rfft: bool = False,
+        fftshifted: bool = False,
+    ) -> Inexact[Array, "y xk"]:
+        """The image in the form asked for."""
+        volume = volume_representation
+        if not isinstance(volume, FourierVoxelSplineVolume):
+            raise ValueError(f"FourierSplineSliceExtraction takes a FourierVoxelSplineVolume, got {type(volume).__name__}")
+        plane = _at_frequencies(volume.spline_coefficients, volume.frequency_slice_in_pixels, volume.shape[0], 3)
+        image = _image(plane * self.pixel_size, self.shape)
+        return from_pixels(image, outputs_real_space=outputs_real_space, outputs_rfft=outputs_rfft, fftshifted=fftshifted)
+
+
+def _at_frequencies(
+    coefficients: Complex[Array, "z y x"], frequency_slice: Float[Array, "1 n n 3"], n: int, degree: int
+) -> Complex[Array, "n n"]:
+    return interpolate(coefficients, frequency_slice[0] * n + n // 2, degree)
+
+
+def _image(plane: Complex[Array, "n n"], shape: tuple[int, int]) -> Float[Array, "y x"]:
+    n = plane.shape[0]
+    if max(shape) > n:
+        raise ValueError(f"an image of {shape} pixels is larger than the volume's {n}: make the volume with a larger pad_scale")
+    # the real part is that of ½(F(k) + conj F(-k)): an even grid has only one of its two outermost rows
+    pixels = ifftn(jnp.fft.ifftshift(plane)).real
+    (top, height), (left, width) = ((n // 2 - m // 2, m) for m in shape)
+    return pixels[top : top + height, left : left + width]
