@@ -108,9 +108,9 @@ def test_two_runs_never_write_one_store(tmp_path, arguments, start, cryovox, und
     assert digests(tmp_path / "adk.zarr") == undisturbed
 
 
-@pytest.mark.parametrize("seconds", [0.4, 1.5, 2.2, 2.8])
+@pytest.mark.parametrize("seconds", [1.0, 1.5, 2.2, 2.8])
 def test_ctrl_c_before_the_first_task_leaves_nothing(tmp_path, arguments, start, seconds):
-    """While the command is imported, the inputs are read, the workers start, the extents are found."""
+    """While the inputs are read, the workers start, the extents are found."""
     process = start(*arguments, cwd=tmp_path)
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
