@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorstore as ts
 import zarr
 
 from cryovox.tasks.grid import VoxelGrid
@@ -109,3 +110,20 @@ def test_no_shard_is_written_where_the_store_is_gone(tmp_path: Path, layout: Sto
     with pytest.raises(FileNotFoundError):
         write_shard(tmp_path / "a.zarr", layout, 0, make_bricks(layout, 0))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", [0.1, 0.4, 0.7])
+def test_a_flipped_bit_in_a_brick_is_an_error_for_every_reader_never_a_wrong_voxel(
+    begun: Path, layout: StoreLayout, make_bricks, where: float
+):
+    write_shard(begun, layout, 0, make_bricks(layout, 0))
+    file = layout.shard_file(begun, 0)
+    data = bytearray(file.read_bytes())
+    data[int(where * len(data))] ^= 1
+    file.write_bytes(data)
+    frames = slice(0, layout.frames_per_shard)
+    with pytest.raises(Exception, match=r"(?i)crc32c|checksum"):  # each library has its own type
+        zarr.open_group(begun, mode="r")["potential"][frames]
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(begun / "potential")}}
+    with pytest.raises(ValueError, match="Digest mismatch"):
+        ts.open(spec, read=True).result()[frames].read().result()
