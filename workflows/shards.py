@@ -24,7 +24,7 @@ from .job import Job
 
 T = TypeVar("T")
 ATOMS_AT_ONCE = 1 << 18
-"""Atoms of all frames together that are placed and drawn at once: bounds a worker's memory for a capsid."""
+"""Atoms of several frames that are placed and drawn at once; a larger frame goes alone. Bounds a worker's memory."""
 REPORT = "this is a fault of the program: report it with the recipe and the frame"
 
 
@@ -58,12 +58,16 @@ class VolumesSession(Session):
         if done is not None:  # the scheduler asked twice: the first answer stands
             return _receipt(job, done, lap)
         frames, records, parts = np.array(job.layout.frames_of(unit)), [], []
-        for some in np.array_split(frames, -(-len(frames) * len(job.atoms) // ATOMS_AT_ONCE)):
+        n_parts = min(len(frames), -(-len(frames) * len(job.atoms) // ATOMS_AT_ONCE))  # a frame is never divided
+        for some in np.array_split(frames, n_parts):
             batch = lap("read", self.read(some))
             bricks = lap("render", render_batch(self, batch))
             records += lap("check", list(self._checked(batch, bricks)))
             parts.append(bricks)
-        fence(job, unit)
+        if not lock.still_ours(run_folder(job.store), job.lock):
+            raise LockLost(f"another run has taken over {job.store}; this one stops without writing")
+        if (done := ledger.read(job.store, job.layout, unit)) is not None:  # asked twice at once: likewise
+            return _receipt(job, done, lap)
         size, digest = lap("write", write_shard(job.store, job.layout, unit, joined(parts)))
         record = ShardRecord(unit, int(frames[0]), tuple(records), size, digest, f"bricks/xla/{self.engine.dtype}")
         ledger.commit(job.store, job.layout, record)
@@ -108,14 +112,6 @@ class VolumesSession(Session):
                 lost=1 - mass / float(amplitudes.sum()),
                 accuracy=proof,
             )
-
-
-def fence(job: Job, shard: int) -> None:
-    """Raises `LockLost` where the store is no longer this run's, or another worker of it has made the shard meanwhile."""
-    if not lock.still_ours(run_folder(job.store), job.lock):
-        raise LockLost(f"another run has taken over {job.store}; this one stops without writing")
-    if ledger.read(job.store, job.layout, shard) is not None:
-        raise LockLost(f"shard {shard} of {job.store} was made by another worker meanwhile; this one does not write it again")
 
 
 def render_batch(session: VolumesSession, batch: FrameBatch) -> Bricks:

@@ -86,7 +86,9 @@ def choose(power: Power, voxel_size: float, sampling: Sampling, eps: float) -> i
 
 def _what_would_do(power: Power, voxel_size: float, sampling: Sampling, eps: float) -> str:
     def broader(b_factor: float) -> bool:
-        blurred = lambda squared: power(squared) * np.exp(-b_factor * squared / 2)  # noqa: E731
+        def blurred(squared: np.ndarray) -> np.ndarray:
+            return power(squared) * np.exp(-b_factor * squared / 2)
+
         return truncation(blurred, voxel_size, MOST, sampling) <= eps
 
     def finer(shrink: float) -> bool:

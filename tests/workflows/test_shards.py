@@ -134,6 +134,37 @@ def test_a_wrong_volume_is_never_committed(job, monkeypatch, wrong, message):
     assert ledger.read(job.store, job.layout, 4) is None
 
 
+@pytest.mark.parametrize("at_once", [100, 214, 500])
+def test_a_shard_is_the_same_bytes_however_few_atoms_are_drawn_at_once(job, monkeypatch, at_once):
+    """Also where one frame alone has more atoms than that."""
+    with volumes.Volumes(job, (2,)).open() as session:
+        session.do(2)
+        file = job.layout.shard_file(job.store, 2)
+        whole, record = file.read_bytes(), ledger.read(job.store, job.layout, 2)
+        ledger.withdraw(job.store, job.layout, 2)
+        monkeypatch.setattr(shards, "ATOMS_AT_ONCE", at_once)
+        session.do(2)
+    assert file.read_bytes() == whole
+    assert ledger.read(job.store, job.layout, 2) == record
+
+
+def test_the_first_answer_stands_where_the_scheduler_gave_a_shard_to_two_workers(job, monkeypatch):
+    right, meanwhile = shards.render_batch, volumes.Volumes(job, (0,)).open()
+
+    def slow(session, batch):
+        if session is not meanwhile:
+            meanwhile.do(0)
+        return right(session, batch)
+
+    monkeypatch.setattr(shards, "render_batch", slow)
+    written = []
+    monkeypatch.setattr(shards, "write_shard", lambda *a, f=shards.write_shard: (written.append(a[2]), f(*a))[1])
+    with meanwhile, volumes.Volumes(job, (0,)).open() as late:
+        receipt = late.do(0)
+    assert written == [0]
+    assert receipt.statuses == (1, 0, 0)
+
+
 def test_frames_drawn_in_parts_join_to_the_same_bricks(job):
     with volumes.Volumes(job, (1,)).open() as session:
         whole = shards.render_batch(session, session.read(np.arange(5)))
