@@ -55,39 +55,14 @@ _DOOR = {
 
 __all__ = list(_DOOR)
 
-_AT_THE_TOP = "every name is at the top: cryovox.GaussianMixtureVolume"
-_OTHERWISE = {
-    "AbstractFilter": "use from_real_voxel_grid(…, sinc_correction=True) or SincCorrectionMask",
-    "antialias": "use FFTAtomRenderFn(…, sampling_mode='average') or 'point'",
-    "atom_types": "use atomic_numbers",
-    "constants": _AT_THE_TOP,
-    "coordinates": _AT_THE_TOP,
-    "get_representation": "use to_representation",
-    "io": _AT_THE_TOP,
-    "ndimage": _AT_THE_TOP,
-    "position_pytree": "use IndependentAtomVolume(positions=…)",
-    "scattering_factor_pytree": "use IndependentAtomVolume(scattering_factors=…)",
-    "simulator": _AT_THE_TOP,
-    "write_volume_to_mrc": "use write_array_to_mrc",
-}
-"""Names of other years and other homes, to what is meant by them here."""
-
 
 def __getattr__(name: str) -> Any:
     if name in _DOOR:
         return getattr(import_module(_DOOR[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_advice(name)}")
+    # only where a name is missing: the door imports nothing by itself
+    from .tasks.volume.names import advice
 
-
-def _advice(name: str) -> str:
-    if name in _OTHERWISE:
-        return f": {_OTHERWISE[name]}"
-    if name.startswith("_"):
-        return ""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, _DOOR, n=1, cutoff=0.75)
-    return f": use {near[0]}" if near else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice(name, _DOOR)}")
 
 
 def __dir__() -> list[str]:

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..tasks.ensemble.trajectory import open_ensemble
+from ..tasks.ensemble.maps import MapEnsemble
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
 from ..workflows import resolve, resume
 from ..workflows.extents import FindExtents, joined
+from ..workflows.kinds import open_ensemble
 from .recipe import LoadedRecipe
 
 SAMPLE = 200
@@ -21,7 +23,8 @@ class Plan:
     """What a run would do."""
 
     store: Path
-    n_atoms: int
+    facts: dict[str, Any]
+    """Of the ensemble, as the store keeps them."""
     n_source_frames: int
     layout: StoreLayout
     estimated: bool
@@ -29,20 +32,20 @@ class Plan:
     frames_left: int
     shards_left: int
     brick_bytes: int
-    """Of the bricks that atoms touch, before compression; from the first frame."""
-    buffer_bytes: int
-    """The engine's buffer in each worker."""
+    """Of the bricks that are touched, before compression; from the first frame, or all where none has been drawn."""
+    working_bytes: int
+    """Of the engine's arrays in each worker."""
     notes: tuple[str, ...]
 
 
 def plan(loaded: LoadedRecipe, store: Path) -> Plan:
     """Reads the inputs as `run` would. Raises `Refusal` for whatever `run` would refuse, `FrameFault` for a bad frame."""
-    ensemble = open_ensemble(loaded.recipe.ensemble, loaded.folder)
-    n = len(ensemble.source_frames)
+    ensemble = open_ensemble(loaded.recipe, loaded.folder)
+    n = ensemble.n_frames
     found = resume.existing(store, loaded.recipe)
     if found is None:
         frames = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).round().astype(np.int64))
-        survey = FindExtents(ensemble, frames, "plan")
+        survey = FindExtents(loaded.recipe, ensemble, frames, "plan")
         with survey.open() as session:
             layout = resolve.layout_of(loaded.recipe, ensemble, joined(session.do(unit) for unit in survey.units))
         left = list(range(layout.n_shards))
@@ -51,16 +54,15 @@ def plan(loaded: LoadedRecipe, store: Path) -> Plan:
         layout = found[0]
         left, _ = ledger.pending(store, layout)
     job = resolve.job_of(loaded.recipe, ensemble, layout, store, "")
-    brick = 4 * layout.grid.brick**3
     return Plan(
         store=store,
-        n_atoms=len(job.atoms),
-        n_source_frames=ensemble.trajectory.n_frames,
+        facts=ensemble.facts,
+        n_source_frames=ensemble.n_source_frames,
         layout=layout,
-        estimated=found is None and n > SAMPLE and loaded.recipe.grid.shape == "auto",
+        estimated=found is None and n > SAMPLE and loaded.recipe.grid.shape == "auto" and not isinstance(ensemble, MapEnsemble),
         frames_left=sum(len(layout.frames_of(shard)) for shard in left),
         shards_left=len(left),
-        brick_bytes=n * job.bricks_a_frame * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,
-        buffer_bytes=job.capacity * brick,
+        brick_bytes=n * job.footprint.bricks * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,
+        working_bytes=job.footprint.working_bytes,
         notes=ensemble.notes,
     )

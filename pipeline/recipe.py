@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tasks.errors import Problem
-from ..workflows.recipe import Recipe
+from ..workflows.recipe import KINDS, MapRecipe, Recipe, recipe_kind
 from .documents import Document, load, override
 from .settings import Found, json_schema, validated
 from .strict_yaml import shown
@@ -36,12 +36,36 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     Raises `Refusal` with every problem, each with its line or its `--set`.
     """
     document = override(load(path), overrides)
-    return LoadedRecipe(validated(Recipe, document, _magnitudes), path.stem, path.resolve().parent)
+    kind = recipe_kind(document.value)
+    recipe = validated(kind, document, _magnitudes, _conflicts, relatives=[other for other in KINDS if other is not kind])
+    return LoadedRecipe(recipe, path.stem, path.resolve().parent)
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of a recipe (draft 2020-12), for editors and for `cryovox schema`."""
-    return json_schema(Recipe)
+    """The JSON Schema of a recipe (draft 2020-12), for editors and for `cryovox schema`: any of the kinds."""
+    definitions: dict[str, Any] = {}
+    for kind in KINDS:
+        dialect, own = (one := dict(json_schema(kind))).pop("$schema"), one.pop("$defs")
+        definitions |= {**own, kind.__name__: one}
+    kinds = [{"$ref": f"#/$defs/{kind.__name__}"} for kind in KINDS]
+    return {"$schema": dialect, "title": "cryovox recipe", "anyOf": kinds, "$defs": definitions}
+
+
+FFT_ONLY = {"sampling": "average", "upsampling": "auto", "accept_error": None}
+"""Keys of `render` that say something to the FFT method alone, with what they say to the other."""
+
+
+def _conflicts(document: Document) -> Iterator[Found]:
+    """Keys that are valid and contradict each other."""
+    render = document.value.get("render")
+    atoms = recipe_kind(document.value) is not MapRecipe
+    if not atoms or not isinstance(render, dict) or render.get("method", "gaussian") != "gaussian":
+        return
+    for key, neutral in FFT_ONLY.items():
+        if key in render and render[key] != neutral:
+            keys, got = ("render", key), f"`{key}: {shown(render[key])}` with `method: gaussian`"
+            fix = "`method: fft`, or remove the key: `gaussian` draws averages and cuts off no frequency"
+            yield keys, Problem(f"`render.{key}` is for the FFT method", document.where(keys), got, fix=fix)
 
 
 def _magnitudes(document: Document) -> Iterator[Found]:

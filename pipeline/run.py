@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..tasks.ensemble.base import Ensemble
-from ..tasks.ensemble.trajectory import open_ensemble
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout, run_folder
 from ..tasks.store.lock import RunLock
@@ -18,7 +17,8 @@ from ..workflows import resolve, resume, volumes
 from ..workflows.base import Workload
 from ..workflows.extents import FindExtents, joined
 from ..workflows.job import Job
-from ..workflows.recipe import recipe_hash
+from ..workflows.kinds import open_ensemble
+from ..workflows.recipe import Recipe, recipe_hash
 from .cluster import ClusterProfile
 from .events import Events
 from .launch import launched
@@ -51,7 +51,7 @@ def run(
     Raises whatever `exits.exit_of` knows. With `overwrite` the old store goes only once the new one can be made.
     """
     recipe, found = loaded.recipe, None if overwrite else resume.existing(store, loaded.recipe)
-    ensemble = open_ensemble(recipe.ensemble, loaded.folder)
+    ensemble = open_ensemble(recipe, loaded.folder)
     for note in ensemble.notes:
         events.say("stage", note)
     if found is not None:
@@ -62,7 +62,7 @@ def run(
             return _close(job, events, 0, 0.0)
     with _cluster(profile, events, signals) as do:
         if found is None:
-            extents = joined(part for _, part in do(_all_extents(recipe_hash(recipe), ensemble)))
+            extents = joined(part for _, part in do(_all_extents(recipe, ensemble)))
             layout = resolve.layout_of(recipe, ensemble, extents)
             job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
             volumes.begin(job, overwrite)
@@ -90,8 +90,8 @@ def _cluster(profile: ClusterProfile, events: Events, signals: Signals) -> Itera
         yield do
 
 
-def _all_extents(name: str, ensemble: Ensemble) -> FindExtents:
-    return FindExtents(ensemble, np.arange(len(ensemble.source_frames)), f"extents-{name[:16]}")
+def _all_extents(recipe: Recipe, ensemble: Ensemble) -> FindExtents:
+    return FindExtents(recipe, ensemble, np.arange(ensemble.n_frames), f"extents-{recipe_hash(recipe)[:16]}")
 
 
 def _work(job: Job, events: Events) -> volumes.Volumes:

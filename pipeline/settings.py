@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -26,9 +26,10 @@ Check = Callable[[Document], Iterable[Found]]
 """What bounds cannot say; reads the document, which may be wrong elsewhere."""
 
 
-def validated(cls: type[T], document: Document, *checks: Check) -> T:
+def validated(cls: type[T], document: Document, *checks: Check, relatives: Sequence[type] = ()) -> T:
     """An instance of the dataclass `cls` from `document`, strictly: no unknown key, no conversion but 3 to 3.0.
 
+    `relatives`: what the document might have been instead; a key that only they have is named as theirs.
     Raises `Refusal` with every problem of the document, those of `checks` included.
     """
     from pydantic import ValidationError
@@ -39,7 +40,7 @@ def validated(cls: type[T], document: Document, *checks: Check) -> T:
         # JSON is the strict mode in which a section fills a dataclass and a list a tuple, but "1.0" is no number
         value = _holder(cls).model_validate_json(json.dumps({"content": document.value})).content
     except ValidationError as error:
-        found += _problems(cls, document, [(e["type"], e["loc"][1:]) for e in error.errors(include_url=False)])
+        found += _problems(cls, document, [(e["type"], e["loc"][1:]) for e in error.errors(include_url=False)], relatives)
     for check in checks:
         known = {keys for keys, _ in found}
         found += [(keys, problem) for keys, problem in check(document) if keys not in known]
@@ -58,6 +59,10 @@ def json_schema(cls: type) -> dict[str, Any]:
         for key in definition["properties"].values():
             key.pop("title", None)
     own = definitions.pop(cls.__name__)
+    for base in filter(dataclasses.is_dataclass, cls.__mro__[1:]):  # docstrings are read from a class's own text alone
+        for name, inherited in json_schema(base)["properties"].items():
+            if "description" in inherited:
+                own["properties"][name].setdefault("description", inherited["description"])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **own, "$defs": definitions}
 
 
@@ -70,7 +75,7 @@ def _holder(cls: type) -> Any:
     return create_model("Holder", __config__=strict, content=(cls, ...))
 
 
-def _problems(cls: type, document: Document, errors: list[tuple[str, Keys]]) -> Iterator[Found]:
+def _problems(cls: type, document: Document, errors: list[tuple[str, Keys]], relatives: Sequence[type] = ()) -> Iterator[Found]:
     """One problem a key: a union that fits in no way is several errors to pydantic and one to a person."""
     unknown: dict[Keys, str] = {}
     missing: list[Keys] = []
@@ -78,7 +83,7 @@ def _problems(cls: type, document: Document, errors: list[tuple[str, Keys]]) -> 
     for kind, location in errors:
         keys, annotation = _field(cls, location)
         if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-            unknown[keys] = _meant(cls, keys)
+            unknown[keys] = _meant(cls, keys, relatives)
         elif kind == "missing" and keys == location:  # of a tuple that is too short, pydantic says the same
             missing.append(keys)
         else:
@@ -141,8 +146,11 @@ def _field(cls: type, location: Keys) -> tuple[Keys, Any]:
     return location, annotation
 
 
-def _meant(cls: type, keys: Keys) -> str:
+def _meant(cls: type, keys: Keys, relatives: Sequence[type]) -> str:
     """What the unknown last key of `keys` was probably meant to be; empty where nothing is near."""
+    for relative in relatives:
+        if keys in set(_paths(relative)):
+            return f"remove it, or begin another kind of recipe: {' '.join((relative.__doc__ or '').split())}"
     name = re.sub(r"[\s-]+", "_", str(keys[-1])).lower()
     here = list(_hints(_section(cls, keys[:-1])))
     elsewhere: dict[str, list[str]] = {}

@@ -29,10 +29,11 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
     else:
         yield "speed        nothing was left to do"
     yield f"size         {_size(outcome.size)} on disk, {_size(dense)} dense ({dense / max(outcome.size, 1):.0f} times more)"
-    yield f"mass         Σ potential·h³ within {proof.mass_error:.1e} of the analytic mass in every frame"
+    if proof.mass_error is not None:
+        yield f"mass         Σ potential·h³ within {proof.mass_error:.1e} of the analytic mass in every frame"
     yield (
         f"certificate  relative L2 error {proof.relative_l2:.1e}, largest error {proof.largest_error:.1e} of the largest value "
-        f"({proof.voxels} voxels of {proof.frames} frames against a float64 direct sum; asked for {proof.tolerance:g})"
+        f"({proof.voxels} voxels of {proof.frames} frames against an independent float64 sum; asked for {proof.tolerance:g})"
     )
     yield f"picture      {_short(outcome.picture)}"
     yield ""
@@ -45,15 +46,17 @@ def plan_lines(plan: "Plan") -> Iterator[str]:
     """What a run would do."""
     layout = plan.layout
     yield f"store        {_short(plan.store)}"
-    yield f"atoms        {plan.n_atoms}"
-    yield f"frames       {layout.n_frames} of {plan.n_source_frames}; {plan.frames_left} left to do"
+    for key, value in plan.facts.items():
+        yield f"{key.removeprefix('n_').replace('_', ' '):<12} {value}"
+    of = f" of {plan.n_source_frames}" if plan.n_source_frames > layout.n_frames else ""
+    yield f"frames       {layout.n_frames}{of}; {plan.frames_left} left to do"
     yield f"grid         {_grid(layout)}{' (estimated from a sample of the frames)' if plan.estimated else ''}"
     yield (
         f"shards       {layout.n_shards} of {layout.frames_per_shard} frames, {plan.shards_left} left; "
         f"bricks of {layout.grid.brick}³ voxels"
     )
     yield f"size         {_size(layout.dense_bytes)} dense; about {_size(plan.brick_bytes)} touched, less once compressed"
-    yield f"memory       {_size(plan.buffer_bytes)} of bricks a worker, beside 0.5 GB of libraries"
+    yield f"memory       {_size(plan.working_bytes)} of voxels a worker, beside 0.5 GB of libraries"
     for note in plan.notes:
         yield f"note         {note}"
 

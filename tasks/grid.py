@@ -70,6 +70,12 @@ class VoxelGrid:
         """The box's upper face in (x, y, z), Å."""
         return self.lower + np.array(self.shape[::-1]) * self.voxel_size
 
+    @property
+    def corners(self) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+        """Centres of the first and the last voxel, (x, y, z), Å."""
+        first, last = (np.array([self.coordinates(axis)[end] for axis in (2, 1, 0)]) for end in (0, -1))
+        return first, last
+
     @cached_property
     def brick(self) -> int:
         """Edge T of the store's bricks, voxels.

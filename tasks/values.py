@@ -66,6 +66,11 @@ class Bricks:
     values: Float[np.ndarray, "n t t t"]
     """Å⁻², (z, y, x); voxels past the array's end are 0."""
 
+    def of(self, frame: int) -> "Bricks":
+        """The bricks of one frame (its position in the batch), as a batch of its own."""
+        own = self.frames == frame
+        return Bricks(1, np.zeros(int(own.sum()), np.int64), self.indices[own], self.values[own])
+
     def dense(self, grid: VoxelGrid) -> Float[np.ndarray, "f z y x"]:
         """Whole volumes, Å⁻²: only where someone asks for them, since this costs the box."""
         volumes = np.zeros((self.n_frames, *grid.shape), self.values.dtype)
@@ -132,16 +137,18 @@ class FrameRecord:
     max: float
     """Å⁻²."""
     mass: float
-    """Analytic mass inside the box, Å: what `sum * h³` must be."""
+    """What `sum * h³` must be, Å; NaN where no law says it (maps, point samples)."""
     lost: float
-    """Fraction of the molecule's whole mass that lies outside the box."""
+    """Fraction of the molecule's whole mass that lies outside the box; NaN where `mass` is."""
     reason: str = ""
     """Why the frame was skipped or failed."""
     accuracy: Accuracy | None = None
     """Only of the frames that the certificate sampled."""
 
-    def mass_error(self, voxel_size: float) -> float:
-        """|Σ·h³ / mass - 1|; infinite where there is no mass in the box to compare with."""
+    def mass_error(self, voxel_size: float) -> float | None:
+        """|Σ·h³ / mass - 1|; infinite where the box holds no mass, None where no law says what it must be."""
+        if math.isnan(self.mass):
+            return None
         return abs(self.sum * voxel_size**3 / self.mass - 1) if self.mass else math.inf
 
 
@@ -169,7 +176,7 @@ class Receipt:
     """Frames done, skipped, failed."""
     size: int
     """Bytes written."""
-    mass_error: float
-    """Largest |Σ·h³ / mass - 1| of the shard's frames."""
+    mass_error: float | None
+    """Largest |Σ·h³ / mass - 1| of the shard's frames; None where none has a mass to compare with."""
     seconds: tuple[tuple[str, float], ...]
     """(stage, seconds) in order: read, render, check, write."""

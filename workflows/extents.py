@@ -1,26 +1,21 @@
-"""How far the placed atoms of every frame reach, so that one grid can hold all of them."""
+"""How far the frames of an ensemble reach, so that one grid can hold all of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
 from ..tasks.ensemble.base import Ensemble
-from ..tasks.ensemble.placement import place
-from ..tasks.ensemble.trajectory import FrameReader
 from .base import Session
+from .drawing import Extents
+from .kinds import kind_of
+from .recipe import Recipe
 
 CHUNK = 256
 """Frames a unit: about a second's reading."""
-
-
-@dataclass(frozen=True, eq=False)
-class Extents:
-    """The box around all atoms of some frames, (x, y, z), Å."""
-
-    minimum: Float64[np.ndarray, "3"]
-    maximum: Float64[np.ndarray, "3"]
+AT_ONCE = 16
+"""Frames read together: of a large system they are memory enough."""
 
 
 def joined(parts: Iterable[Extents]) -> Extents:
@@ -33,6 +28,7 @@ def joined(parts: Iterable[Extents]) -> Extents:
 class FindExtents:
     """Extents of chosen frames of an ensemble; a unit is `CHUNK` of them."""
 
+    recipe: Recipe
     ensemble: Ensemble
     frames: Int64[np.ndarray, " n"]
     """Store indices of the frames looked at."""
@@ -50,22 +46,17 @@ class FindExtents:
 
 
 class ExtentsSession(Session):
-    """A reader and nothing else."""
+    """Access to frames and nothing else."""
 
     def __init__(self, workload: FindExtents):
         self.workload = workload
-        self.reader = FrameReader(workload.ensemble.trajectory)
+        self.frames = kind_of(workload.recipe).frames(workload.recipe, workload.ensemble)
 
     def do(self, unit: int) -> Extents:
         """Extents of one chunk of frames."""
-        ensemble = self.workload.ensemble
         frames = self.workload.frames[unit * CHUNK : (unit + 1) * CHUNK]
-        parts = []
-        for some in np.array_split(frames, -(-len(frames) // 16)):  # 16 frames of a large system are memory enough
-            positions = place(some, self.reader.read(ensemble.source_frames[some]), ensemble.placement).positions
-            parts.append(Extents(positions.min(axis=(0, 1)), positions.max(axis=(0, 1))))
-        return joined(parts)
+        return joined(self.frames.extents(some) for some in np.array_split(frames, -(-len(frames) // AT_ONCE)))
 
     def close(self) -> None:
-        """Ends the decoding child."""
-        self.reader.close()
+        """Ends what reading started."""
+        self.frames.close()

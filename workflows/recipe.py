@@ -6,18 +6,22 @@ Below it, the recipe as plain data: what the store keeps, what its hash covers, 
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from ..tasks.ensemble.base import Ensemble, EnsembleSettings
+from ..tasks.ensemble.decoded import DecoderSettings
+from ..tasks.ensemble.frames import TrajectorySettings
+from ..tasks.ensemble.maps import MapGridSettings, MapSettings
+from ..tasks.ensemble.poses import PoseSettings
 from ..tasks.grid import GridSettings
-from ..tasks.render.base import CertificateSettings, RenderSettings
+from ..tasks.render.base import CertificateSettings, RenderSettings, ResampleSettings
 from ..tasks.scattering.b_factors import ScatteringSettings
 from ..tasks.store.layout import StoreSettings
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to compute: one YAML file."""
+    """What to compute: one YAML file. Each kind of ensemble has a recipe of its own; these keys are common to all."""
 
     ensemble: EnsembleSettings
     """Where the structures are and in what pose they are drawn."""
@@ -25,17 +29,67 @@ class Recipe:
     """Where the volumes go."""
     workflow: Literal["volumes"] = "volumes"
     """`volumes`: one scattering potential a frame."""
+    poses: PoseSettings | None = None
+    """Turns the object of every frame by a rotation of its own, after placement; null leaves it as it is placed."""
+    grid: GridSettings | MapGridSettings = GridSettings()
+    """The voxels."""
+    render: RenderSettings | ResampleSettings = RenderSettings()
+    """How what is there becomes voxels."""
+    certificate: CertificateSettings = CertificateSettings()
+    """How the result is proven."""
+
+
+@dataclass(frozen=True)
+class TrajectoryRecipe(Recipe):
+    """Atoms of a trajectory to volumes: `ensemble` has `topology` and `coordinates`."""
+
+    ensemble: TrajectorySettings
+    """Where the structures are and in what pose they are drawn."""
     scattering: ScatteringSettings = ScatteringSettings()
     """How strongly and how broadly atoms scatter."""
     grid: GridSettings = GridSettings()
     """The voxels."""
     render: RenderSettings = RenderSettings()
     """How atoms become voxels."""
-    certificate: CertificateSettings = CertificateSettings()
-    """How the result is proven."""
 
 
-NEUTRAL = (("store", "path"), ("ensemble", "topology"), ("ensemble", "coordinates"))
+@dataclass(frozen=True)
+class DecoderRecipe(Recipe):
+    """Whatever a class of the user's own decodes to volumes: `ensemble` has `parametrization`."""
+
+    ensemble: DecoderSettings
+    """The class and what it is given."""
+    grid: GridSettings = GridSettings()
+    """The voxels."""
+    render: RenderSettings = RenderSettings()
+    """How atoms become voxels; decoded voxels are only turned and fitted into the box."""
+
+
+@dataclass(frozen=True)
+class MapRecipe(Recipe):
+    """One map in many poses: `ensemble` has `map`."""
+
+    ensemble: MapSettings
+    """The map."""
+    grid: MapGridSettings = MapGridSettings()
+    """The voxels."""
+    render: ResampleSettings = ResampleSettings()
+    """How the map's voxels become others."""
+
+
+KINDS: tuple[type[Recipe], ...] = (TrajectoryRecipe, DecoderRecipe, MapRecipe)
+
+
+def recipe_kind(written: dict[str, Any]) -> type[Recipe]:
+    """The kind of recipe that a YAML mapping is meant to be, by the keys of its `ensemble`; a trajectory's where none tells."""
+    ensemble = written.get("ensemble")
+    keys = ensemble if isinstance(ensemble, dict) else {}
+    return next((kind for kind in KINDS if get_type_hints(kind)["ensemble"].key in keys), TrajectoryRecipe)
+
+
+NEUTRAL = (
+    "store.path", "ensemble.topology", "ensemble.coordinates", "ensemble.map", "ensemble.files", "ensemble.each", "poses.table"
+)  # fmt: skip
 """Keys that cannot change a voxel: a store may move, and an input is known by its bytes, not by its path."""
 
 ABSENT = "(absent)"
@@ -50,8 +104,11 @@ def to_plain(recipe: Recipe) -> dict[str, Any]:
 def store_deciding(recipe: Recipe) -> dict[str, Any]:
     """The plain recipe without its neutral keys: two recipes that agree here make the same voxels of the same sources."""
     plain = to_plain(recipe)
-    for section, key in NEUTRAL:
-        del plain[section][key]
+    for path in NEUTRAL:
+        section, key = path.split(".")
+        path_or_paths = (plain[section] or {}).pop(key, None)
+        if isinstance(path_or_paths, dict):  # their names are arguments of a class
+            plain[section][key] = sorted(path_or_paths)
     return plain
 
 

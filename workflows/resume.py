@@ -36,12 +36,12 @@ def same_sources(store: Path, layout: StoreLayout, attributes: dict[str, Any], e
     """Raises `Refusal` where the input files are not those that the store was begun with."""
     pairs = zip(attributes["sources"], sources_of(ensemble), strict=True)
     changed = [new["name"] for old, new in pairs if any(old[key] != new[key] for key in ("size", "digest"))]
-    if changed or layout.n_frames != len(ensemble.source_frames):
+    if changed or layout.n_frames != ensemble.n_frames:
         raise Refusal(
             Problem(
                 what="the inputs changed since the store was begun",
                 where=str(store),
-                got=", ".join(changed) or f"{len(ensemble.source_frames)} frames",
+                got=", ".join(changed) or f"{ensemble.n_frames} frames",
                 wanted="the same bytes as then" if changed else f"{layout.n_frames} frames",
                 fix="restore the files, write to another `store.path`, or start over with --overwrite",
             )

@@ -53,8 +53,8 @@ class Certificate:
     """Estimated relative L2 error of those frames together."""
     largest_error: float
     """Largest error of a compared voxel, relative to the largest value."""
-    mass_error: float
-    """Largest |Σ·h³ / analytic in-box mass - 1| of all frames."""
+    mass_error: float | None
+    """Largest |Σ·h³ / analytic in-box mass - 1| of all frames; None where no law says their mass (maps, point samples)."""
     tolerance: float
     """Asked for."""
     limit: float
@@ -71,7 +71,7 @@ def begin(job: Job, replace: bool = False) -> None:
         "recipe_hash": recipe_hash(job.recipe),
         "sources": sources_of(job.ensemble),
         "notes": list(job.ensemble.notes),
-        "n_atoms": len(job.atoms),
+        **job.ensemble.facts,
         "convention": CONVENTION,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
@@ -99,23 +99,22 @@ def work(job: Job) -> tuple[Volumes, list[Problem]]:
 def finish(job: Job) -> Certificate:
     """Consolidates the ledger into the store and closes it with the certificate; safe to repeat."""
     accuracies: list[Accuracy] = []
-    mass_error = 0.0
+    mass_errors: list[float] = []
     for record in ledger.records(job.store, job.layout):
         for frame in record.frames:
-            if frame.status is FrameStatus.DONE:
-                mass_error = max(mass_error, frame.mass_error(job.layout.grid.voxel_size))
+            if frame.status is FrameStatus.DONE and (error := frame.mass_error(job.layout.grid.voxel_size)) is not None:
+                mass_errors.append(error)
             if frame.accuracy is not None:
                 accuracies.append(frame.accuracy)
     l2, largest = relative(accuracies)
-    tolerance = job.recipe.render.tolerance
     certificate = Certificate(
         frames=len(accuracies),
         voxels=int(np.sum([a.n_voxels for a in accuracies])),
         relative_l2=l2,
         largest_error=largest,
-        mass_error=mass_error,
-        tolerance=tolerance,
-        limit=limit(tolerance, job.layout.dtype),
+        mass_error=max(mass_errors, default=None),
+        tolerance=job.recipe.render.tolerance,
+        limit=limit(job.recipe.render, job.layout.dtype),
     )
     template.finish(job.store, job.layout, {"certificate": asdict(certificate)})
     return certificate

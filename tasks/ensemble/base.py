@@ -1,106 +1,41 @@
-"""What an ensemble is: the recipe's `ensemble`, and the records that let a worker read and place its frames."""
+"""What an ensemble is: frames that are known by number, the files they come from, and the poses in which they are drawn."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import numpy as np
-from annotated_types import Ge
-from jaxtyping import Float64, Int64
-
-
-@dataclass(frozen=True)
-class FrameSlice:
-    """Frames of the source that become volumes, counted as Python slices count."""
-
-    start: int = 0
-    """First frame; negative counts from the end."""
-    stop: int | None = None
-    """One past the last frame; null means the end."""
-    step: Annotated[int, Ge(1)] = 1
-    """Every step-th frame."""
-
-
-@dataclass(frozen=True)
-class AlignSettings:
-    """Least-squares superposition of every frame."""
-
-    to: Literal["first"] = "first"
-    """The reference: the first frame that `frames` takes."""
-    select: str = "name CA"
-    """MDAnalysis selection, within `select`, of the atoms that are superposed: at least 3."""
+from .poses import Poses
+from .sources import SourceFile
 
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """The recipe's `ensemble`: where the structures are and in what pose they are drawn."""
+    """The recipe's `ensemble`; each kind has settings of its own, and is known by its first key."""
 
-    topology: str
-    """PDB, PSF or GRO file, relative to the recipe."""
-    coordinates: str
-    """XTC, TRR or DCD trajectory, relative to the recipe."""
-    select: str = "all"
-    """MDAnalysis selection of the atoms that scatter; distances in it are those of the first frame that `frames` takes."""
-    frames: FrameSlice = FrameSlice()
-    """Which frames become volumes."""
-    align: AlignSettings | None = None
-    """Superpose the frames; null keeps them as they are."""
-    center: Literal["centroid", "none"] = "centroid"
-    """Move the centroid of the selected atoms (of the reference frame where frames are aligned) to the box centre."""
-    elements: dict[str, str] = field(default_factory=dict)
-    """Atom name to element, for names that the topology leaves unclear."""
-
-
-@dataclass(frozen=True, eq=False)
-class SourceFile:
-    """A file that the volumes come from, as the store remembers it; `size` and `digest` say whether another is the same."""
-
-    name: str
-    """Without its folder."""
-    size: int
-    """Bytes."""
-    digest: str
-    """See `sources.digest`."""
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory:
-    """All that a worker needs to read any frame, without an index beside the user's file."""
-
-    path: str
-    """Absolute."""
-    format: Literal["xtc", "trr", "dcd"]
-    n_atoms: int
-    """Atoms of a frame in the file, selected or not."""
-    n_frames: int
-    """Complete frames in the file."""
-    offsets: Int64[np.ndarray, " n_frames"] | None
-    """Byte at which each frame starts; None for DCD, whose frames are all of one size."""
-    selection: Int64[np.ndarray, " m"]
-    """The atoms that scatter, ascending."""
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """How a decoded frame gets its pose."""
-
-    align: Int64[np.ndarray, " a"] | None
-    """Positions, within the selection, of the atoms that are superposed; None leaves the orientation as it is."""
-    reference: Float64[np.ndarray, "a 3"] | None
-    """Å. Where the superposed atoms go: their place in the reference frame, already moved to the box centre if asked for."""
-    center: bool
-    """Without a reference: move each frame's own centroid to the origin."""
+    key: ClassVar[str]
+    """The key that only this kind has, and must have."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """An opened ensemble: travels once to each worker."""
+    """An opened ensemble: travels once to each worker. Its kinds say the rest."""
 
-    trajectory: Trajectory
-    placement: Placement
-    source_frames: Int64[np.ndarray, " n"]
-    """For each frame of the store, its index in the file."""
-    atomic_numbers: Int64[np.ndarray, " m"]
+    n_frames: int
+    """Of the store."""
+    n_source_frames: int
+    """That the source holds."""
     sources: tuple[SourceFile, ...]
-    """Topology, trajectory."""
+    """Every file that decides a voxel."""
+    poses: Poses | None
+    """Every frame is turned by its own, after placement; None leaves it as it is."""
     notes: tuple[str, ...]
     """What a person may want to know, one sentence each."""
+
+    @property
+    def name(self) -> str:
+        """What messages call the source of the frames."""
+        raise NotImplementedError
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the store's attributes say of this ensemble beside its sources, as JSON has it."""
+        raise NotImplementedError

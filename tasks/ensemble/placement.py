@@ -1,10 +1,13 @@
-"""The pose of a frame: superposed on a reference, or only centred. Float64, and for each frame the same bytes in any batch."""
+"""The pose of a frame: superposed on a reference or only centred, then turned. Float64, the same bytes in any batch."""
+
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from ..values import FrameBatch, RawFrames
-from .base import Placement
+from .frames import Placement
+from .poses import Poses
 
 
 def kabsch(
@@ -23,7 +26,7 @@ def kabsch(
     handedness = np.linalg.det(u) * np.linalg.det(vt)
     vt[:, 2] *= np.sign(handedness)[:, None]
     rotations = np.ascontiguousarray((u @ vt).transpose(0, 2, 1))
-    return rotations, goal - _rotate(origin[:, None], rotations)[:, 0]
+    return rotations, goal - rotate(origin[:, None], rotations)[:, 0]
 
 
 def is_spread(points: Float64[np.ndarray, "a 3"]) -> bool:
@@ -48,11 +51,23 @@ def place(frames: Int64[np.ndarray, " f"], raw: RawFrames, placement: Placement)
     else:
         rotations = np.tile(np.eye(3), (len(source), 1, 1))
         translations = -source.mean(axis=1) if placement.center else np.zeros((len(source), 3))
-    positions = _rotate(source, rotations) + translations[:, None]
+    positions = rotate(source, rotations) + translations[:, None]
     return FrameBatch(frames, raw.source_frames, raw.times, positions, rotations, translations)
 
 
-def _rotate(points: Float64[np.ndarray, "f n 3"], rotations: Float64[np.ndarray, "f 3 3"]) -> Float64[np.ndarray, "f n 3"]:
+def rotate(points: Float64[np.ndarray, "f n 3"], rotations: Float64[np.ndarray, "f 3 3"]) -> Float64[np.ndarray, "f n 3"]:
     """`points @ Rᵀ`, spelled out: BLAS may round a row differently by where it stands in the array."""
     x, y, z = (points[:, :, i, None] * rotations[:, None, :, i] for i in range(3))
     return x + y + z
+
+
+def posed(batch: FrameBatch, poses: Poses) -> FrameBatch:
+    """Placed frames, each turned by its pose P and then moved: the rotation becomes P R, the translation P t + offset."""
+    turns, offsets = poses.of(batch.frames)
+    return replace(
+        batch,
+        positions=rotate(batch.positions, turns) + offsets[:, None],
+        # the columns of R are vectors that P turns
+        rotations=np.ascontiguousarray(rotate(batch.rotations.transpose(0, 2, 1), turns).transpose(0, 2, 1)),
+        translations=rotate(batch.translations[:, None], turns)[:, 0] + offsets,
+    )

@@ -1,10 +1,10 @@
 """The user's files before any parser sees them: where they are, whether they can be read, and their digests."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Problem
-from .base import SourceFile
 
 TOPOLOGIES = {".pdb": "pdb", ".psf": "psf", ".gro": "gro"}
 TRAJECTORIES = {".xtc": "xtc", ".trr": "trr", ".dcd": "dcd"}
@@ -12,6 +12,18 @@ TRAJECTORIES = {".xtc": "xtc", ".trr": "trr", ".dcd": "dcd"}
 _WHOLE = 64 << 20
 _SAMPLES = 64
 _SAMPLE = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class SourceFile:
+    """A file that the volumes come from, as the store remembers it; `size` and `digest` say whether another is the same."""
+
+    name: str
+    """Without its folder."""
+    size: int
+    """Bytes."""
+    digest: str
+    """See `digest`."""
 
 
 def digest(path: Path) -> str:
@@ -36,10 +48,13 @@ def identify(path: Path) -> SourceFile:
     return SourceFile(path.name, path.stat().st_size, digest(path))
 
 
-def check(path: Path, key: str, formats: dict[str, str]) -> Problem | None:
-    """What is wrong with the file that recipe key `key` names, before it is parsed; None where nothing is."""
+def check(path: Path, key: str, formats: dict[str, str] | None) -> Problem | None:
+    """What is wrong with the file that recipe key `key` names, before it is parsed; None where nothing is.
+
+    `formats`: the endings it may have, each with its format; None where any will do.
+    """
     where = f"{key}: {path}"
-    known = ", ".join(formats)
+    known = ", ".join(formats or {}) or "any kind"
     try:
         if path.is_dir():
             return Problem("this is a folder", where, "a folder", f"a file ({known})", "name the file inside it")
@@ -49,7 +64,7 @@ def check(path: Path, key: str, formats: dict[str, str]) -> Problem | None:
             return Problem(
                 "this is no ordinary file", where, "a pipe, socket or device", f"a file ({known})", "copy it to a file"
             )
-        if path.suffix.lower() not in formats:
+        if formats is not None and path.suffix.lower() not in formats:
             return Problem(
                 "this kind of file is not read here", where, path.suffix or "no extension", known, f"convert it to {known}"
             )

@@ -14,8 +14,8 @@ from jaxtyping import Float32, Int64
 
 from ..errors import DecoderFault, FrameFault, Problem, Refusal
 from ..values import RawFrames
-from .base import Ensemble, EnsembleSettings, FrameSlice, Placement, Trajectory
 from .elements import AtomKind, resolve
+from .frames import FrameSlice, Placement, Trajectory, TrajectoryEnsemble, TrajectorySettings
 from .placement import is_spread, placement_on
 from .sandbox import READ, Sandbox
 from .sources import TOPOLOGIES, TRAJECTORIES, check, identify
@@ -29,14 +29,14 @@ _SCAN_RATE = 20e6
 """Bytes a second: slower than any file system a trajectory is indexed on."""
 
 
-def open_ensemble(settings: EnsembleSettings, folder: Path, sandbox: Sandbox | None = None) -> Ensemble:
-    """Check and describe the ensemble of a recipe in `folder`; `sandbox` is a child to ask, else one is made and ended.
+def open_trajectory(settings: TrajectorySettings, folder: Path, sandbox: Sandbox | None = None) -> TrajectoryEnsemble:
+    """Check and describe the trajectory of a recipe in `folder`; `sandbox` is a child to ask, else one is made and ended.
 
     Raises one `Refusal` with every problem found, and `DecoderFault` where no child can be started at all.
     """
     if sandbox is None:
         with Sandbox() as own:
-            return open_ensemble(settings, folder, own)
+            return open_trajectory(settings, folder, own)
     topology, coordinates = ((folder / name).absolute() for name in (settings.topology, settings.coordinates))
     problems = [
         problem
@@ -70,7 +70,17 @@ def open_ensemble(settings: EnsembleSettings, folder: Path, sandbox: Sandbox | N
         selection=arrays["selection"],
     )
     sources = (identify(topology), identify(coordinates))
-    return Ensemble(trajectory, placement, np.array(frames, np.int64), numbers[arrays["kinds"]], sources, notes)
+    return TrajectoryEnsemble(
+        n_frames=len(frames),
+        n_source_frames=head["n_frames"],
+        sources=sources,
+        poses=None,
+        notes=notes,
+        trajectory=trajectory,
+        placement=placement,
+        source_frames=np.array(frames, np.int64),
+        atomic_numbers=numbers[arrays["kinds"]],
+    )
 
 
 class FrameReader:
@@ -145,7 +155,7 @@ class FrameReader:
         return times, positions
 
 
-def _describe(settings: EnsembleSettings, topology: Path, coordinates: Path, sandbox: Sandbox) -> Message:
+def _describe(settings: TrajectorySettings, topology: Path, coordinates: Path, sandbox: Sandbox) -> Message:
     head = {
         "do": "describe",
         "topology": str(topology),
@@ -217,7 +227,7 @@ def _kinds(head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> list[At
 
 
 def _placement(
-    settings: EnsembleSettings, arrays: Mapping[str, np.ndarray], path: Path, frames: range, problems: list[Problem]
+    settings: TrajectorySettings, arrays: Mapping[str, np.ndarray], path: Path, frames: range, problems: list[Problem]
 ) -> Placement | None:
     align, first = arrays.get("align"), arrays.get("first")
     if align is not None and len(align) < 3 and settings.align is not None:

@@ -29,13 +29,22 @@ class BrickEngine:
     """Renders batches of frames on one grid.
 
     `tolerance`: see `half_widths`; 0 draws every atom everywhere. `capacity`: bricks held at once; more are drawn in further
-    passes. `dtype`: of the arithmetic, float32 or float64 (which needs JAX's x64). Results do not depend on `capacity`.
+    passes. `dtype`: of the arithmetic, float32 or float64 (which needs JAX's x64). Results do not depend on `capacity`. Raises
+    `ValueError` for a tolerance outside 0…1, no capacity or another type.
     """
 
     grid: VoxelGrid
     tolerance: float
     capacity: int
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"tolerance must be 0, or a fraction below 1, got {self.tolerance}")
+        if self.capacity < 1:
+            raise ValueError(f"capacity must be 1 brick or more, got {self.capacity}")
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be float32 or float64, got {self.dtype}")
 
     def render(
         self,
@@ -47,6 +56,10 @@ class BrickEngine:
 
         Raises `ValueError` for a position that is not finite, a variance that is not positive, or float64 without x64.
         """
+        n_atoms = positions.shape[1]
+        if amplitudes.shape != variances.shape or len(amplitudes) != n_atoms:
+            got = f"{n_atoms} positions, amplitudes {amplitudes.shape}, variances {variances.shape}"
+            raise ValueError(f"positions (f, M, 3) need amplitudes and variances of one shape (M, K), got {got}")
         if not np.isfinite(positions).all():
             raise ValueError("positions must be finite (Å)")
         if not (np.isfinite(amplitudes).all() and np.isfinite(variances).all() and (variances > 0).all()):

@@ -1,14 +1,15 @@
-"""The certificate: stored voxels of a few frames against a direct sum, and the limits that no frame may exceed."""
+"""The certificate: stored voxels of a few frames against their oracle, and the limits that no frame may exceed."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool
 
 from ..grid import VoxelGrid
 from ..values import Accuracy, Bricks
-from .base import CertificateSettings
-from .direct import Voxels, direct_block
+from .base import CertificateSettings, RenderSettings, ResampleSettings
+from .direct import Voxels
+from .oracle import Oracle
 
 SIDE = 16
 """Voxels are drawn as products of up to 16 × 16 × 16 indices: spread over the whole region, and summed as matrix products."""
@@ -27,12 +28,10 @@ def accuracy(
     grid: VoxelGrid,
     bricks: Bricks,
     frame: int,
-    positions: Float64[np.ndarray, "m 3"],
-    amplitudes: Float64[np.ndarray, "m k"],
-    variances: Float64[np.ndarray, "m k"],
+    oracle: Oracle,
     settings: CertificateSettings,
 ) -> Accuracy:
-    """Compares the only frame in `bricks` (store index `frame`) with the direct sum of its atoms (Å, Å, Å²).
+    """Compares the only frame in `bricks` (store index `frame`) with its oracle at voxels drawn by the settings.
 
     Two strata, the voxels of stored bricks and all others, each weighted by its number of voxels.
     """
@@ -49,7 +48,7 @@ def accuracy(
             z, y, x = np.ix_(*voxels)
             where = place[z // grid.brick, y // grid.brick, x // grid.brick]
             counted = (where >= 0) == touched
-            error = direct_block(grid, voxels, positions, amplitudes, variances)
+            error = oracle.block(grid, voxels)
             if touched:
                 error = error - bricks.values[where, z % grid.brick, y % grid.brick, x % grid.brick]
             error = error[counted]
@@ -71,9 +70,13 @@ def relative(accuracies: Iterable[Accuracy]) -> tuple[float, float]:
     return float(np.sqrt(sum(a.squared_error for a in frames) / norm)), max(a.largest_error for a in frames) / value
 
 
-def limit(tolerance: float, dtype: str) -> float:
-    """What no frame's relative error, of mass or of voxels, may exceed: ten times the tolerance and the type's rounding."""
-    return 10 * (tolerance + float(np.finfo(dtype).eps))
+def limit(settings: RenderSettings | ResampleSettings, dtype: str) -> float:
+    """What no frame's relative error, of mass or of voxels, may exceed.
+
+    Ten times the tolerance and the type's rounding, or the error that the recipe accepts.
+    """
+    accepted = settings.accept_error if isinstance(settings, RenderSettings) else None
+    return max(10 * (settings.tolerance + float(np.finfo(dtype).eps)), accepted or 0.0)
 
 
 def _products(

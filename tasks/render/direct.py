@@ -1,6 +1,6 @@
 """The oracle: the same potential summed directly in float64 NumPy over all atoms, with no window, tile, brick or JAX."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -10,6 +10,7 @@ from ..grid import VoxelGrid
 
 Voxels = tuple[Int[np.ndarray, " z"], Int[np.ndarray, " y"], Int[np.ndarray, " x"]]
 """Index lists along z, y, x: the voxels of their product."""
+Profile = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 GAUSSIANS_AT_ONCE = 16384
 """Gaussians summed together: bounds the oracle's memory for a capsid."""
 
@@ -25,12 +26,18 @@ def direct_block(
 
     positions Å, amplitudes Å, variances Å². Formula: volumes of `../volume/README.md`.
     """
-    total = np.zeros([len(v) for v in voxels])
-    for points, weights, widths in _portions(positions, amplitudes, variances):
-        z, y, x = (_profile(grid, axis, v, points[:, 2 - axis], widths) for axis, v in enumerate(voxels))
-        planes = (y[:, None, :] * x[None, :, :]).reshape(-1, len(weights))
-        total += ((z * weights) @ planes.T).reshape(total.shape)
-    return total
+    return _summed(_mean_profile, grid, voxels, positions, amplitudes, variances)
+
+
+def direct_points(
+    grid: VoxelGrid,
+    voxels: Voxels,
+    positions: Float64[np.ndarray, "m 3"],
+    amplitudes: Float64[np.ndarray, "m k"],
+    variances: Float64[np.ndarray, "m k"],
+) -> Float64[np.ndarray, "z y x"]:
+    """As `direct_block`, at the voxels' centres: Σ a (2πv)^(-3/2) exp(-r²/2v)."""
+    return _summed(_point_profile, grid, voxels, positions, amplitudes, variances)
 
 
 def mass_inside(
@@ -48,12 +55,28 @@ def mass_inside(
     return total
 
 
-def _profile(
-    grid: VoxelGrid, axis: int, voxels: Int[np.ndarray, " n"], centres: np.ndarray, variances: np.ndarray
-) -> Float64[np.ndarray, "n p"]:
-    offset = grid.coordinates(axis)[voxels][:, None] - centres
-    scale, half = 1 / np.sqrt(2 * variances), grid.voxel_size / 2
-    return (erf((offset + half) * scale) - erf((offset - half) * scale)) / (2 * grid.voxel_size)
+def _summed(
+    profile: Profile, grid: VoxelGrid, voxels: Voxels, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray
+) -> Float64[np.ndarray, "z y x"]:
+    """Each Gaussian is a product of one profile along each axis."""
+    total = np.zeros([len(v) for v in voxels])
+    for points, weights, widths in _portions(positions, amplitudes, variances):
+        z, y, x = (
+            profile(grid.coordinates(axis)[v][:, None] - points[:, 2 - axis], widths, grid.voxel_size)
+            for axis, v in enumerate(voxels)
+        )
+        planes = (y[:, None, :] * x[None, :, :]).reshape(-1, len(weights))
+        total += ((z * weights) @ planes.T).reshape(total.shape)
+    return total
+
+
+def _mean_profile(offset: Float64[np.ndarray, "n p"], variances: np.ndarray, h: float) -> Float64[np.ndarray, "n p"]:
+    scale, half = 1 / np.sqrt(2 * variances), h / 2
+    return (erf((offset + half) * scale) - erf((offset - half) * scale)) / (2 * h)
+
+
+def _point_profile(offset: Float64[np.ndarray, "n p"], variances: np.ndarray, h: float) -> Float64[np.ndarray, "n p"]:  # noqa: ARG001  (a point has no size)
+    return np.exp(-(offset**2) / (2 * variances)) / np.sqrt(2 * np.pi * variances)
 
 
 def _portions(

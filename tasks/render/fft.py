@@ -3,7 +3,7 @@
 import math
 import warnings
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -16,14 +16,27 @@ from ..grid import VoxelGrid
 from ..scattering.gaussians import B_TO_VARIANCE
 from ..volume.base import AbstractVolumeRepresentation
 from ..volume.independent_atoms import IndependentAtomVolume
-from ..volume.operators import gaussian_terms
+from ..volume.operators import gaussian_terms, on_host
 from .folding import MOST, Sampling, choose, spectral_power
+from .modes import folded_modes
 from .nufft import Engine, least_eps
 from .periodic import periodic_average, reach
 from .render_fn import AbstractVolumeRenderFn, from_half_space, from_voxels
-from .transforms import Leaf, Transforms, folded_modes, leaves_of, scatterers, transforms_of
+from .transforms import Leaf, Range, Transforms, b_factor_range, leaves_of, scatterers, transforms_of
 
 Outside = Literal["warn", "refuse", "wrap"]
+
+
+class Gaussians(NamedTuple):
+    """Atoms of one leaf: Σ_k w a_k exp(-(b_k + B) ξ²/4)."""
+
+    points: Float[Array, "m 3"]
+    a: Float[Array, " k"]
+    """Å."""
+    b: Float[Array, " k"]
+    """Å²."""
+    b_factors: Float[Array, ""] | Float[Array, " m"] | None
+    weights: Float[Array, ""] | Float[Array, " m"] | None
 
 
 class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
@@ -33,11 +46,16 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
     (without the sinc). `eps`: the relative L2 error allowed to the transforms, and to the truncation of the sum above, which no
     code can keep below any limit: u n modes an axis are evaluated, u = `upsampling` = 1 … 4, or `auto`: the fewest whose
     estimated truncation is below `eps`, with a `TruncationWarning` where 4 are not enough. u = 1 gives the band-limited volume.
-    In `average` mode with Gaussian factors `auto` truncates nothing: it draws the same function by error functions (periodic.py).
+    In `average` mode with Gaussian factors `auto` truncates nothing: it draws the same function by error functions (periodic.py),
+    to rounding whatever `eps`; where widths are being traced the cost of that follows the box, not the molecule.
     `eps` is at least 1e-13 in float64 and 1e-6 in float32, where rounded positions add 2e-8 per voxel along the longest axis.
 
     `frequency_grid`: (z, y, x, 3), Å⁻¹, zero in the centre; only its axes are read, to spare nothing but their computation.
     `opts`: of jax-finufft. `nufft`: `spread`, our own, or `finufft`, which jax 0.10-0.12 cannot `vmap`.
+    `b_factor_range`: (least, largest) B, Å², for which transforms of atoms with a B each are made; that of the atoms if None.
+
+    What is drawn is the same under `jit` and `vmap`. `auto` and the range follow from B-factors and weights: where these are
+    being traced, both must be numbers, which `render_fn.fitted_to(volume)` sets.
     `outside`: atoms outside the box wrap around; `warn` of them, `refuse` them, or just `wrap` (seen outside `jit` only).
     Raises `ValueError` for arguments out of range and for what the call cannot draw.
     """
@@ -51,6 +69,7 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
     upsampling: Literal["auto"] | int = eqx.field(static=True)
     nufft: Engine = eqx.field(static=True)
     outside: Outside = eqx.field(static=True)
+    b_factor_range: Range | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -64,6 +83,7 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
         upsampling: str | int = "auto",
         nufft: str = "spread",
         outside: str = "warn",
+        b_factor_range: tuple[float | int, float | int] | None = None,
     ):
         if isinstance(voxel_size, Tracer):
             raise ValueError("voxel_size must be a number known before tracing: make the render function outside jit")
@@ -86,6 +106,30 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
         self.upsampling = cast(Literal["auto"] | int, upsampling)
         self.nufft = cast(Engine, nufft)
         self.outside = cast(Outside, outside)
+        if b_factor_range is not None and not 0 <= b_factor_range[0] <= b_factor_range[1] < math.inf:
+            raise ValueError(f"b_factor_range must be (least, largest), neither negative (Å²), got {b_factor_range}")
+        self.b_factor_range = None if b_factor_range is None else (float(b_factor_range[0]), float(b_factor_range[1]))
+
+    # so that `jax.jit(render_fn)` finds its cache: equality compares the grid of frequencies and `opts` too
+    def __hash__(self) -> int:
+        numbers = self.eps, self.upsampling, self.b_factor_range
+        return hash((self.shape, self.spacing, self.sampling_mode, self.nufft, self.outside, *numbers))
+
+    def fitted_to(self, volume_representation: IndependentAtomVolume) -> "FFTAtomRenderFn":
+        """The same function with `upsampling` and `b_factor_range` set by this volume, whose values must not be traced."""
+        leaves = leaves_of(volume_representation)
+        return FFTAtomRenderFn(
+            self.shape,
+            self.spacing,
+            frequency_grid=self.frequency_grid,
+            sampling_mode=self.sampling_mode,
+            eps=self.eps,
+            opts=self.opts,
+            upsampling="auto" if self._by_error_functions(leaves) else self._upsampling_for(leaves),
+            nufft=self.nufft,
+            outside=self.outside,
+            b_factor_range=self.b_factor_range or b_factor_range(leaves),
+        )
 
     @property
     def voxel_size(self) -> Float[Array, ""]:
@@ -106,74 +150,106 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
         forms = {"outputs_real_space": outputs_real_space, "outputs_rfft": outputs_rfft, "fftshifted": fftshifted}
         leaves = leaves_of(volume_representation)
         self._look_for_atoms_outside(leaves)
-        if self.upsampling == "auto" and self.sampling_mode == "average":
-            voxels = self._by_error_functions(leaves)
-            if voxels is not None:
-                return from_voxels(voxels, **forms)
-        return from_half_space(self._by_transforms(leaves), self.shape, **forms)
+        if self._by_error_functions(leaves):
+            return from_voxels(self._averaged(leaves), **forms)
+        return from_half_space(self._transformed(leaves), self.shape, **forms)
 
-    def _by_error_functions(self, leaves: list[Leaf]) -> Float[Array, "z y x"] | None:
-        """The voxels where every factor is a sum of Gaussians, else None."""
-        terms = [gaussian_terms(leaf.operator) for leaf in leaves]
-        if any(term is None for term in terms):
-            return None
+    def _by_error_functions(self, leaves: list[Leaf]) -> bool:
+        gaussian = all(gaussian_terms(leaf.operator) is not None for leaf in leaves)
+        return self.upsampling == "auto" and self.sampling_mode == "average" and gaussian
+
+    def _averaged(self, leaves: list[Leaf]) -> Float[Array, "z y x"]:
+        """The voxels of Gaussians."""
+        # windows cut off what rounding would: so it is the same volume where, widths being traced, there are none
+        cut_off = float(jnp.finfo(jnp.zeros(()).dtype).eps)
+        alike: dict[tuple[int, bool], list[tuple[Gaussians, int | None]]] = {}
+        for leaf in leaves:
+            a, b = cast(tuple[Array, Array], gaussian_terms(leaf.operator))
+            known = on_host(a), on_host(b), leaf.known_b_factors()
+            voxels = None
+            if not any(value is None for value in known):
+                amplitudes, widths, b_factors = cast(tuple[np.ndarray, np.ndarray, np.ndarray], known)
+                least, widest = (widths.min() + b_factors.min(), widths + b_factors.max()) if len(b_factors) else (0, widths * 0)
+                if least < 0:
+                    raise ValueError(
+                        f"a Gaussian of negative B ({least:g} Å²) has no values: upsampling = 1 … {MOST} would draw its transform"
+                    )
+                variances = tuple((widest * B_TO_VARIANCE).tolist())
+                voxels = reach(tuple(amplitudes.tolist()), variances, self.shape, self.spacing, cut_off)
+            alike.setdefault((len(a), voxels is None), []).append(
+                (Gaussians(leaf.points, a, b, leaf.b_factors, leaf.weights), voxels)
+            )
         total = jnp.zeros(self.shape)
-        atoms: dict[tuple[int, bool], list[tuple[Array, Array, Array, int | None]]] = {}
-        for leaf, (a, b) in zip(leaves, filter(None, terms), strict=True):
-            n, voxels = len(leaf.points), None
-            if not any(isinstance(value, Tracer) for value in (a, b, leaf.b_factors)):
-                on_host = (np.asarray(b, float) + np.asarray(leaf.b_factors, float).reshape(-1, 1)) * B_TO_VARIANCE
-                if not (on_host > 0).all():
-                    return None  # a point has no width to draw: its transform has
-                voxels = reach(np.asarray(a, float), on_host, self.shape, self.spacing, self.eps) if n else 0
-            amplitudes = jnp.broadcast_to(leaf.weights, n)[:, None] * a
-            variances = (b + jnp.broadcast_to(leaf.b_factors, n)[:, None]) * B_TO_VARIANCE
-            atoms.setdefault((len(a), voxels is None), []).append((leaf.points, amplitudes, variances, voxels))
-        for (_, everywhere), alike in atoms.items():
-            # one call, and one compilation, for all elements of a table
-            arrays = [jnp.concatenate(column) for column in list(zip(*alike, strict=True))[:3]]
-            voxels = None if everywhere else max(reached for *_, reached in alike if reached is not None)
-            total = total + periodic_average(*arrays, self.shape, self.spacing, voxels)
+        for (_, everywhere), leaves_alike in alike.items():
+            gaussians, reached = zip(*leaves_alike, strict=True)
+            total = total + _averaged(gaussians, self.shape, self.spacing, None if everywhere else max(reached))
         return total
 
-    def _by_transforms(self, leaves: list[Leaf]) -> Complex[Array, "z y k"]:
-        u = self.upsampling
-        if u == "auto":
-            known = scatterers(leaves)
-            if known is None:
-                raise ValueError(
-                    "upsampling = 'auto' needs factors that are functions of ξ² and known before tracing: "
-                    f"give a number 1 … {MOST}, or make the scattering factors outside jit"
-                )
-            u = choose(spectral_power(known), self.spacing, self.sampling_mode, self.eps)
+    def _upsampling_for(self, leaves: list[Leaf]) -> int:
+        if self.upsampling != "auto":
+            return self.upsampling
+        known = scatterers(leaves)
+        if known is None:
+            raise ValueError(
+                "upsampling = 'auto' needs factors that are functions of ξ², and these, b_factors and weights known before "
+                f"tracing: give a number 1 … {MOST}, or make render_fn.fitted_to(volume) outside jit"
+            )
+        return choose(spectral_power(known), self.spacing, self.sampling_mode, self.eps)
+
+    def _transformed(self, leaves: list[Leaf]) -> Complex[Array, "z y k"]:
+        """The half space of any factors."""
+        u = self._upsampling_for(leaves)
         # the corner of the last block, which may reach a mode beyond u/2h
         largest = sum(((u * n // 2 + 1) / (n * self.spacing)) ** 2 for n in self.shape)
-        groups = transforms_of(leaves, largest, self.eps)
+        groups = transforms_of(leaves, largest, self.eps, self.b_factor_range)
         axes = None
         if self.frequency_grid is not None:
             axes = self.frequency_grid[:, 0, 0, 2], self.frequency_grid[0, :, 0, 1], self.frequency_grid[0, 0, :, 0]
-        box = self.voxel_size if self.sampling_mode == "average" else jnp.zeros(())
-        return _drawn(groups, axes, self.voxel_size, box, self.shape, u, self.eps, self.nufft, self.opts)
+        box = self.spacing if self.sampling_mode == "average" else 0.0
+        return _drawn(groups, axes, self.spacing, box, self.shape, u, self.eps, self.nufft, self.opts)
 
     def _look_for_atoms_outside(self, leaves: list[Leaf]) -> None:
         if self.outside == "wrap" or any(isinstance(leaf.points, Tracer) for leaf in leaves):
             return
         grid = VoxelGrid(self.shape, self.spacing)
-        points = np.concatenate([np.asarray(leaf.points, float) for leaf in leaves]) if leaves else np.zeros((0, 3))
-        n = int(((points < grid.lower) | (points > grid.upper)).any(axis=1).sum())
+        n = n_atoms = 0
+        for leaf in leaves:
+            points, weights = np.asarray(leaf.points, float), leaf.known_weights()
+            present = np.ones(len(points), bool) if weights is None else weights != 0
+            n += int((((points < grid.lower) | (points > grid.upper)).any(axis=1) & present).sum())
+            n_atoms += int(present.sum())
         if n:
-            what = f"{n} of {len(points)} atoms lie outside the box of {math.prod(self.shape)} voxels and wrap around it"
+            what = f"{n} of {n_atoms} atoms lie outside the box of {math.prod(self.shape)} voxels and wrap around it"
             if self.outside == "refuse":
                 raise ValueError(f"{what}: enlarge the box or centre the atoms (or give outside='warn')")
-            warnings.warn(f"{what}: enlarge the box or centre the atoms (or give outside='wrap')", stacklevel=3)
+            warnings.warn(f"{what}: enlarge the box or centre the atoms (or give outside='wrap')", stacklevel=5)
+
+
+@partial(jax.jit, static_argnums=(1, 3))
+def _averaged(
+    gaussians: tuple[Gaussians, ...], shape: tuple[int, int, int], h: Float[Array, ""] | float, voxels: int | None
+) -> Float[Array, "z y x"]:
+    """In one call, and one compilation, for all elements of a table."""
+    columns = []
+    for points, a, b, b_factors, weights in gaussians:
+        each = jnp.ones((len(points), 1))
+        columns.append(
+            (
+                points,
+                (each if weights is None else each * weights.reshape(-1, 1)) * a,
+                (b + (0 * each if b_factors is None else each * b_factors.reshape(-1, 1))) * B_TO_VARIANCE,
+            )
+        )
+    positions, amplitudes, variances = (jnp.concatenate(column) for column in zip(*columns, strict=True))
+    return periodic_average(positions, amplitudes, variances, shape, h, voxels)
 
 
 @partial(jax.jit, static_argnums=(4, 5, 6, 7, 8))
 def _drawn(
     groups: list[Transforms],
     axes: tuple[Array, Array, Array] | None,
-    h: Array,
-    box: Array,
+    h: Array | float,
+    box: Array | float,
     shape: tuple[int, int, int],
     u: int,
     eps: float,

@@ -7,9 +7,12 @@ What lies beyond is estimated for atoms of random phase: the square root of its 
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations_with_replacement
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float64
 
@@ -37,29 +40,47 @@ class Scatterers(NamedTuple):
 
     operator: AbstractFourierOperator
     b_factors: Float64[np.ndarray, " m"]
-    """Å²; zeros where they are being traced, which errs to the safe side."""
+    """Å²."""
     weights: Float64[np.ndarray, " m"]
 
 
-def spectral_power(leaves: list[Scatterers]) -> Power:
-    """Σ w² f(ξ)² exp(-B ξ²/2) of all atoms, their B gathered into a few kinds."""
-    kinds = []
-    for operator, b_factors, weights in leaves:
-        order = np.argsort(b_factors)
-        for some in np.array_split(order, min(KINDS_OF_B, len(np.unique(b_factors)))) if len(order) else ():
-            kinds.append((operator, float(b_factors[some].mean()), float((weights[some] ** 2).sum())))
+@dataclass(frozen=True)
+class SpectralPower:
+    """Σ w² f(ξ)² exp(-B ξ²/2), a function of ξ² (Å⁻²). Equal ones are equal, so that what follows from it is found once."""
 
-    def power(squared: np.ndarray) -> np.ndarray:
+    kinds: tuple[tuple[tuple[Any, tuple[float, ...]], float, float], ...]
+    """f as its pytree structure, which holds the constants of a table, and its parameters; B, Å²; Σ w²."""
+
+    def __call__(self, squared: np.ndarray) -> np.ndarray:
+        """The power at ξ²."""
         total = np.zeros_like(squared)
-        for operator, b_factor, weight in kinds:
+        for (structure, parameters), b_factor, weight in self.kinds:
+            operator = jax.tree.unflatten(structure, [np.float64(value) for value in parameters])
             total += weight * radial_values(operator, squared) ** 2 * np.exp(-b_factor * squared / 2)
         return total
 
-    return power
+
+def spectral_power(leaves: list[Scatterers]) -> SpectralPower:
+    """That of all atoms, their B gathered into a few kinds."""
+    kinds = []
+    for operator, b_factors, weights in leaves:
+        parameters, structure = jax.tree.flatten(operator)
+        known = structure, tuple(map(float, parameters))
+        # atoms that are not there, as those of `padded`, decide nothing
+        present = np.flatnonzero(weights)
+        order = present[np.argsort(b_factors[present])]
+        for some in np.array_split(order, min(KINDS_OF_B, len(np.unique(b_factors[present])))) if len(order) else ():
+            kinds.append((known, float(b_factors[some].mean()), float((weights[some] ** 2).sum())))
+    return SpectralPower(tuple(kinds))
 
 
+@lru_cache(maxsize=256)
 def truncation(power: Power, voxel_size: float, u: int, sampling: Sampling = "average") -> float:
     """Relative L2 error that u times the modes leave, estimated (a factor of two or three is usual)."""
+    return _truncation(power, voxel_size, u, sampling)
+
+
+def _truncation(power: Power, voxel_size: float, u: int, sampling: Sampling) -> float:
     squared, largest, share = _octant(sampling)
     energy = power(squared / voxel_size**2) * share
     total = energy.sum()
@@ -75,24 +96,30 @@ def choose(power: Power, voxel_size: float, sampling: Sampling, eps: float) -> i
         error = truncation(power, voxel_size, u, sampling)
         if error <= eps:
             return u
-    warnings.warn(
-        f"FFTAtomRenderFn cannot reach eps = {eps:g} here: {MOST} times the modes leave a relative error of about {error:.1e}; "
-        f"{_what_would_do(power, voxel_size, sampling, eps)} (give upsampling = {MOST} to accept the error)",
-        TruncationWarning,
-        stacklevel=4,
-    )
+    warnings.warn(_beyond_reach(power, voxel_size, sampling, eps), TruncationWarning, stacklevel=8)
     return MOST
 
 
-def _what_would_do(power: Power, voxel_size: float, sampling: Sampling, eps: float) -> str:
+@lru_cache(maxsize=256)
+def _beyond_reach(power: Power, voxel_size: float, sampling: Sampling, eps: float) -> str:
+    error = truncation(power, voxel_size, MOST, sampling)
+    return (
+        f"FFTAtomRenderFn cannot reach eps = {eps:g} here: {MOST} times the modes leave a relative error of about {error:.1e}; "
+        f"{what_would_do(power, voxel_size, sampling, eps)} (give upsampling = {MOST} to accept the error)"
+    )
+
+
+def what_would_do(power: Power, voxel_size: float, sampling: Sampling, eps: float) -> str:
+    """The B (Å²) and the voxel size (Å) with which 4 times the modes would do, in words."""
+
     def broader(b_factor: float) -> bool:
         def blurred(squared: np.ndarray) -> np.ndarray:
             return power(squared) * np.exp(-b_factor * squared / 2)
 
-        return truncation(blurred, voxel_size, MOST, sampling) <= eps
+        return _truncation(blurred, voxel_size, MOST, sampling) <= eps
 
     def finer(shrink: float) -> bool:
-        return truncation(power, voxel_size / shrink, MOST, sampling) <= eps
+        return _truncation(power, voxel_size / shrink, MOST, sampling) <= eps
 
     b_factor, shrink = _smallest(broader, 1.0), _smallest(finer, 1.05)
     ways = [
@@ -115,6 +142,7 @@ def _smallest(does: Callable[[float], bool], start: float) -> float | None:
     return float(high)
 
 
+@lru_cache(maxsize=2)
 def _octant(sampling: Sampling) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """ξ²h², max_j |ξ_j| h and weight of the nodes of a cubature of one octant, ordered coordinates standing for all orders."""
     x, w = np.polynomial.legendre.leggauss(NODES)

@@ -32,7 +32,8 @@ class GaussianMixtureRenderFn(AbstractVolumeRenderFn, strict=True):
 
     U_ℓ = (2h)⁻³ Σ_m Σ_k a_mk Π_j [erf((r_j - r_mj + h/2) / √(2 v_mk)) - erf((r_j - r_mj - h/2) / √(2 v_mk))]
 
-    `shape` (z, y, x) voxels of `voxel_size` Å. `batch_options`: `batch_size`, z-planes evaluated at once (default 1);
+    `shape` (z, y, x) voxels of `voxel_size` Å, which here may be traced, and differentiated where a magnification is fitted; the
+    other renderers must know theirs. `batch_options`: `batch_size`, z-planes evaluated at once (default 1);
     `n_batches`, groups of atoms drawn one after the other (default 1), for where memory is short. No result depends on them.
 
     `tolerance` 0 evaluates every atom in every voxel, the definition. A positive one draws each atom in a cubic window outside

@@ -95,7 +95,9 @@ def _spread(points: Array, strengths: Array, fine: tuple[int, ...], width: int) 
     @jax.checkpoint
     def lay(grid: Array, some: tuple[Array, Array]) -> tuple[Array, None]:
         position, strength = some
-        first = jnp.ceil(position - width / 2)
+        # ceil(position - width/2) from floor(2 position) alone: XLA evaluates it once for the kernel and once for the place, and
+        # a difference, unlike a product, it may round in two ways, which would put a point on the fine grid into the wrong cell
+        first = ((jnp.floor(2 * position).astype(int) + width % 2) // 2 - (width - 1) // 2).astype(position.dtype)
         within = 2 * (jax.lax.stop_gradient(first) - position + width / 2) - 1
         kernel = jnp.broadcast_to(coefficients[-1], (*within.shape, width))
         for coefficient in coefficients[-2::-1]:

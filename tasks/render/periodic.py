@@ -1,7 +1,7 @@
 """Gaussians averaged over the voxels of a periodic box: what folding all frequencies gives, by error functions alone."""
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +10,21 @@ from jaxtyping import Array, Float
 
 from .windows import half_widths
 
+POINT = 1e-30
+"""Variance, Å², that stands for none: such a Gaussian lies in one voxel, or half in each of two at their common face."""
 VALUES_AT_ONCE = 2**20
 """Values held together: bounds memory."""
 IMAGES = 2
 """Box lengths to either side over which a Gaussian of unknown width is wrapped."""
 
 
+@lru_cache(maxsize=1024)
 def reach(
-    amplitudes: Float[np.ndarray, " k"], variances: Float[np.ndarray, "m k"], shape: tuple[int, int, int], h: float, eps: float
+    amplitudes: tuple[float, ...], variances: tuple[float, ...], shape: tuple[int, int, int], h: float, tolerance: float
 ) -> int | None:
-    """Voxels to either side of an atom that its window needs to keep all but `eps`/4; None where that is the whole box."""
-    kinds = np.unique(variances, axis=0)
-    widest = half_widths(np.broadcast_to(amplitudes, kinds.shape), kinds, eps / 4).max()
-    voxels = math.ceil(widest / h)
+    """Voxels to either side of an atom that its window needs to keep all but `tolerance` of it; None where that is the box."""
+    widths = np.maximum(variances, POINT)[None]
+    voxels = math.ceil(half_widths(np.array([amplitudes], float), widths, tolerance).item() / h)
     return voxels if 2 * voxels + 1 < min(shape) else None
 
 
@@ -37,6 +39,7 @@ def periodic_average(
 ) -> Float[Array, "z y x"]:
     """Mean over each voxel (Å⁻²) of Gaussians and all their periodic images: positions Å, amplitudes Å, variances Å².
 
+    A variance of 0 is a point; a negative one makes the volume NaN.
     `voxels`: see `reach`. Without it every Gaussian is drawn over the whole box and two boxes beyond, at a cost that follows
     the box.
     """
@@ -85,7 +88,8 @@ def _everywhere(points: Array, amplitudes: Array, variances: Array, shape: tuple
 
 def _means(faces: Array, variance: Array, h: Array | float) -> Array:
     """Mean of unit 1-D Gaussians between successive faces, Å⁻¹."""
-    return jnp.diff(jax.lax.erf(faces * jax.lax.rsqrt(2 * variance)), axis=-1) / (2 * h)
+    width = jnp.where(variance == 0, POINT, variance)
+    return jnp.diff(jax.lax.erf(faces * jax.lax.rsqrt(2 * width)), axis=-1) / (2 * h)
 
 
 def _portions(arrays: tuple[Array, Array, Array], size: int) -> tuple[Array, Array, Array]:

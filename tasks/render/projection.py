@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Inexact
 from ..volume.base import AbstractVolumeRepresentation
 from ..volume.fourier import fftn, rfftn
 from ..volume.real_voxels import RealVoxelGridVolume
-from .resample import Interpolation, as_length, axes_and_origin, extents, interpolation_named, plane_sampler
+from .resample import Interpolation, as_length, axes_and_origin, extents, interpolation_named, plane_sampler, spline_coefficients
 
 
 class AbstractVolumeIntegrator(eqx.Module, strict=True):
@@ -21,6 +21,9 @@ class AbstractVolumeIntegrator(eqx.Module, strict=True):
     pixel_size: eqx.AbstractVar[Float[Array, ""]]
 
     @abstractmethod
+    def image(self, volume_representation: AbstractVolumeRepresentation) -> Float[Array, "y x"]:
+        """The pixels, Å⁻¹: pixel n//2 at the origin."""
+
     def __call__(
         self,
         volume_representation: AbstractVolumeRepresentation,
@@ -29,11 +32,16 @@ class AbstractVolumeIntegrator(eqx.Module, strict=True):
         outputs_rfft: bool = False,
         fftshifted: bool = False,
     ) -> Inexact[Array, "y xk"]:
-        """The image, pixel n//2 at the origin; or, without `outputs_real_space`, its transform.
+        """The image; or, without `outputs_real_space`, its transform.
 
         `outputs_rfft`: the half space of `rfftn` instead of all of `fftn`. `fftshifted`: zero frequency in the centre, of both
         axes of the full transform and of axis 0 of the half.
         """
+        image = self.image(volume_representation)
+        if outputs_real_space:
+            return image
+        transform = rfftn(image) if outputs_rfft else fftn(image)
+        return jnp.fft.fftshift(transform, axes=(0,) if outputs_rfft else (0, 1)) if fftshifted else transform
 
 
 class RealSpaceProjection(AbstractVolumeIntegrator, strict=True):
@@ -53,31 +61,13 @@ class RealSpaceProjection(AbstractVolumeIntegrator, strict=True):
         self.pixel_size = as_length("pixel_size", pixel_size)
         self.interpolation = interpolation_named(interpolation)
 
-    def __call__(
-        self,
-        volume_representation: AbstractVolumeRepresentation,
-        *,
-        outputs_real_space: bool = True,
-        outputs_rfft: bool = False,
-        fftshifted: bool = False,
-    ) -> Inexact[Array, "y xk"]:
-        """The image in the form asked for."""
+    def image(self, volume_representation: AbstractVolumeRepresentation) -> Float[Array, "y x"]:
+        """The pixels, Å⁻¹."""
         if not isinstance(volume_representation, RealVoxelGridVolume):
             raise ValueError(f"RealSpaceProjection takes a RealVoxelGridVolume, got {type(volume_representation).__name__}")
         axes, origin = axes_and_origin(volume_representation)
-        plane = plane_sampler(volume_representation.real_voxel_grid, axes, origin, self.shape, self.interpolation)
+        coefficients = spline_coefficients(volume_representation.real_voxel_grid, self.interpolation)
+        plane = plane_sampler(coefficients, axes, origin, self.shape, self.interpolation)
         half = math.ceil(math.hypot(*volume_representation.shape) / 2) + 1
         total, _ = jax.lax.scan(lambda image, z: (image + plane(z), None), jnp.zeros(self.shape), jnp.arange(-half, half + 1))
-        return from_pixels(
-            total * self.pixel_size, outputs_real_space=outputs_real_space, outputs_rfft=outputs_rfft, fftshifted=fftshifted
-        )
-
-
-def from_pixels(
-    image: Float[Array, "y x"], *, outputs_real_space: bool, outputs_rfft: bool, fftshifted: bool
-) -> Inexact[Array, "y xk"]:
-    """The form asked for, of a real image."""
-    if outputs_real_space:
-        return image
-    transform = rfftn(image) if outputs_rfft else fftn(image)
-    return jnp.fft.fftshift(transform, axes=(0,) if outputs_rfft else (0, 1)) if fftshifted else transform
+        return total * self.pixel_size

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64
+from jaxtyping import Array, ArrayLike, Float, Float64, Shaped
+
+from ..volume.operators import AbstractFourierOperator
 
 Family = Callable[[np.ndarray], np.ndarray]
 """(Q,) values of ξ², Å⁻², to (n, Q) values of n functions."""
@@ -23,9 +25,19 @@ FEWEST_NODES, MOST_NODES = 64, 1024
 class Series(NamedTuple):
     """R functions of ξ²: Σ_q coefficients[r, q] T_q(x), x = 2 log(1 + β ξ²)/length - 1."""
 
-    coefficients: Float[Array, "r q"]
+    coefficients: Float[ArrayLike, "r q"]
     beta: float | Array
     length: float | Array
+
+
+class FourierSeries(AbstractFourierOperator, strict=True):
+    """The first function of a series as a factor: what stands for a table's row, at frequencies that are being traced."""
+
+    series: Series
+
+    def at(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Shaped[Array, "..."]:
+        """The series at ξ² = x² + y² + z²."""
+        return series_values(self.series, jnp.square(x) + jnp.square(y) + jnp.square(z), 0)
 
 
 class RadialBasis(NamedTuple):
@@ -38,10 +50,14 @@ class RadialBasis(NamedTuple):
     """ξ², Å⁻²."""
     projection: Float64[np.ndarray, "q r"]
 
+    def series_of(self, values: Float64[np.ndarray, "n q"]) -> Series:
+        """The series of functions that lie in the basis, given their values at its nodes."""
+        return Series(values @ self.projection @ self.coefficients, self.beta, self.length)
+
     @property
     def series(self) -> Series:
-        """What the device needs."""
-        return Series(jnp.asarray(self.coefficients, float), jnp.asarray(self.beta, float), jnp.asarray(self.length, float))
+        """That of the basis itself."""
+        return Series(self.coefficients, self.beta, self.length)
 
 
 def radial_basis(family: Family, largest: float, steepest: float, eps: float) -> RadialBasis:
@@ -79,7 +95,7 @@ def radial_basis(family: Family, largest: float, steepest: float, eps: float) ->
 
 def series_values(series: Series, squared: Float[Array, "..."], r: int | Array) -> Float[Array, "..."]:
     """Function `r` of the series at ξ² (Å⁻²), by Clenshaw's recurrence."""
-    coefficients = series.coefficients[r]
+    coefficients = jnp.asarray(series.coefficients, float)[r]
     x = 2 * jnp.log1p(series.beta * squared) / series.length - 1
 
     def step(carry: tuple[Array, Array], coefficient: Array) -> tuple[tuple[Array, Array], None]:

@@ -8,9 +8,10 @@ from jaxtyping import Array, Complex, Float, Inexact
 
 from ..volume.base import AbstractVolumeRepresentation
 from ..volume.fourier import full_from_half, irfftn, rfftn
+from ..volume.names import Advises
 
 
-class AbstractVolumeRenderFn(eqx.Module, strict=True):
+class AbstractVolumeRenderFn(Advises, eqx.Module, strict=True):
     """Draws a volume on a grid of `shape` (z, y, x) voxels of `voxel_size` Å."""
 
     shape: eqx.AbstractVar[tuple[int, int, int]]

@@ -12,16 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, Inexact
+from jaxtyping import Array, ArrayLike, Complex, Float, Inexact
 
 from ..volume.base import AbstractVolumeRepresentation
 from ..volume.coordinates import make_coordinate_grid
 from ..volume.real_voxels import RealVoxelGridVolume
 from ..volume.splines import compute_spline_coefficients, interpolate
+from .base import Sampling
 from .render_fn import AbstractVolumeRenderFn, from_voxels
 
 Interpolation = Literal["cubic", "linear"]
-Sampling = Literal["average", "point"]
 
 
 class VoxelResampleRenderFn(AbstractVolumeRenderFn, strict=True):
@@ -39,8 +39,8 @@ class VoxelResampleRenderFn(AbstractVolumeRenderFn, strict=True):
 
     `oversampling`: the spline runs through this many times finer voxels, interpolated by FFT, for its cube in memory. Relative
     L2 of a peptide turned to a pose, 1 Å to 1 Å voxels, against the exact sum of its turned Gaussians, for B = 50, 100, 200 Å²:
-    linear 9e-2, 5e-2, 2e-2; cubic 2e-2, 3e-3, 5e-4; cubic with oversampling 2: 7e-3, 2e-4, 2e-5. What is left at B = 50 and
-    below is the input's doing: 1 Å voxels do not hold all of such a volume. Coarser results are more exact, not less.
+    linear 9e-2, 5e-2, 2.5e-2; cubic 1.4e-2, 2.7e-3, 5e-4; cubic with oversampling 2: 7e-3, 2e-4, 2.4e-5. What is left at B = 50
+    and below is the input's doing: 1 Å voxels do not hold all of such a volume. Coarser results are more exact, not less.
 
     Raises `ValueError` for bad arguments or another volume.
     """
@@ -95,9 +95,11 @@ class VoxelResampleRenderFn(AbstractVolumeRenderFn, strict=True):
         origin = origin - jnp.matmul(axes, self.offset / self.input_voxel_size, precision="highest")
         axes = axes * (self.voxel_size / self.input_voxel_size)
         voxels, factor = volume_representation.real_voxel_grid, self.oversampling
-        if factor > 1 or "average" in (self.input_sampling, self.sampling_mode):
-            voxels = _filtered(voxels, axes, self.input_sampling, self.sampling_mode, factor)
-        plane = plane_sampler(voxels, axes * factor, origin * factor, self.shape[1:], self.interpolation)
+        if filters(self.input_sampling, self.sampling_mode, factor):
+            edges = axes if self.sampling_mode == "average" else None
+            voxels = finer(spectrum(voxels, self.input_sampling), volume_representation.shape, edges, factor)
+        coefficients = spline_coefficients(voxels, self.interpolation)
+        plane = plane_sampler(coefficients, axes * factor, origin * factor, self.shape[1:], self.interpolation)
         planes = jax.lax.map(plane, jnp.arange(self.shape[0]) - self.shape[0] // 2)
         return from_voxels(planes, outputs_real_space=outputs_real_space, outputs_rfft=outputs_rfft, fftshifted=fftshifted)
 
@@ -108,65 +110,97 @@ def axes_and_origin(volume: RealVoxelGridVolume) -> tuple[Float[Array, "3 3"], F
     return axes, centre + jnp.array([n // 2 for n in volume.shape[::-1]])
 
 
+def filters(before: Sampling, after: Sampling, factor: int) -> bool:
+    """Whether voxels pass through Fourier space before their spline is made."""
+    return factor > 1 or "average" in (before, after)
+
+
+def spectrum(voxels: Float[Array, "z y x"], before: Sampling) -> Complex[Array, "z y k"]:
+    """The half space of `rfftn` (zero in the corner) of the values at the voxels' centres, whatever the voxels are."""
+    transform = jnp.fft.rfftn(voxels)
+    if before == "average":
+        # 2/π or more: frequencies end at half a cycle a voxel
+        nz, ny, nx = voxels.shape
+        for f in (jnp.fft.rfftfreq(nx), jnp.fft.fftfreq(ny)[:, None], jnp.fft.fftfreq(nz)[:, None, None]):
+            transform = transform / jnp.sinc(f)
+    return transform
+
+
+def finer(
+    transform: Complex[Array, "z y k"], shape: tuple[int, int, int], edges: Float[Array, "3 3"] | None, factor: int
+) -> Float[Array, "Z Y X"]:
+    """The voxels of a `spectrum` of `shape`, at `factor` times as many points along each axis; the box is periodic.
+
+    With `edges` they are means over a cube whose edge j is column j, in old voxels (x, y, z). A wave of half a cycle a voxel is
+    half one of each sign.
+    """
+    nz, ny, nx = shape
+    for axis in (0, 1):
+        transform = _both_ends(transform, axis, shape[axis])
+    if edges is not None:
+        z, y, x = jnp.arange(-(nz // 2), nz // 2 + 1) / nz, jnp.arange(-(ny // 2), ny // 2 + 1) / ny, jnp.arange(nx // 2 + 1) / nx
+        for edge in edges.T:
+            transform = transform * jnp.sinc(z[:, None, None] * edge[2] + y[:, None] * edge[1] + x * edge[0])
+    for axis in (0, 1):
+        transform = _placed(transform, axis, shape[axis], shape[axis] * factor)
+    if factor > 1:
+        if nx % 2 == 0:
+            transform = transform.at[..., -1].multiply(0.5)
+        transform = jnp.pad(transform, ((0, 0), (0, 0), (0, nx * factor // 2 + 1 - transform.shape[2])))
+    return jnp.fft.irfftn(transform, s=[n * factor for n in shape]) * factor**3
+
+
+def _both_ends(transform: Complex[Array, "z y k"], axis: int, n: int) -> Complex[Array, "Z Y k"]:
+    """Frequencies -n//2 … n//2 in this order along axis 0 or 1: of an even n, the one at n/2 is shared by the two ends."""
+    centred = jnp.moveaxis(jnp.fft.fftshift(transform, axes=axis), axis, 0)
+    if n % 2 == 0:
+        centred = jnp.concatenate([centred[:1] / 2, centred[1:], centred[:1] / 2])
+    return jnp.moveaxis(centred, 0, axis)
+
+
+def _placed(transform: Complex[Array, "z y k"], axis: int, n: int, m: int) -> Complex[Array, "Z Y k"]:
+    """Frequencies -n//2 … n//2 among those of m >= n points, zero in the corner; for m = n the two ends are one again."""
+    along = jnp.moveaxis(transform, axis, 0)
+    if m == n and n % 2 == 0:
+        along = jnp.concatenate([along[:1] + along[-1:], along[1:-1]])
+    below = m // 2 - n // 2
+    along = jnp.pad(along, ((below, m - below - len(along)), (0, 0), (0, 0)))
+    return jnp.moveaxis(jnp.fft.ifftshift(along, axes=0), 0, axis)
+
+
+def spline_coefficients(voxels: Float[Array, "z y x"], interpolation: Interpolation) -> Float[Array, "Z Y X"]:
+    """What `values_at` interpolates."""
+    return compute_spline_coefficients(voxels) if interpolation == "cubic" else voxels
+
+
+def values_at(
+    coefficients: Float[Array, "z y x"],
+    axes: Float[Array, "3 3"],
+    origin: Float[Array, "3"],
+    points: Float[Array, "*p 3"],
+    interpolation: Interpolation,
+) -> Float[Array, "*p"]:
+    """The values at `points` r (x, y, z), each at index `axes` r + `origin` (x, y, z) of the voxels; outside them all is 0."""
+    places = jnp.matmul(points, axes.T, precision="highest") + origin
+    return interpolate(coefficients, places, 3 if interpolation == "cubic" else 1)
+
+
 def plane_sampler(
-    voxels: Float[Array, "z y x"],
+    coefficients: Float[Array, "z y x"],
     axes: Float[Array, "3 3"],
     origin: Float[Array, "3"],
     shape: tuple[int, int],
     interpolation: Interpolation,
 ) -> Callable[[Array], Array]:
-    """A function of the integer z: the values at the points r = (x, y, z) of one plane of `shape` (y, x), centred n//2.
-
-    A point lies at index `axes` r + `origin` (x, y, z) of `voxels`; outside them all is 0.
-    """
-    degree = 3 if interpolation == "cubic" else 1
-    coefficients = compute_spline_coefficients(voxels) if degree == 3 else voxels
+    """A function of the integer z: `values_at` the points (x, y, z) of one plane of `shape` (y, x), centred n//2."""
     points = make_coordinate_grid((1, *shape))[0]
 
     # a plane's blocks of coefficients are gathered again for its gradient, not kept for all planes
     @jax.checkpoint
     def plane(z: Array) -> Array:
-        places = points + jnp.array([0, 0, 1]) * z
-        return interpolate(coefficients, jnp.matmul(places, axes.T, precision="highest") + origin, degree)
+        return values_at(coefficients, axes, origin, points + jnp.array([0, 0, 1]) * z, interpolation)
 
     return plane
-
-
-def _filtered(
-    voxels: Float[Array, "z y x"], edges: Float[Array, "3 3"], before: Sampling, after: Sampling, factor: int
-) -> Float[Array, "Z Y X"]:
-    """Voxels that are the mean over one cube made the mean over another, at `factor` times as many points along each axis.
-
-    Column j of `edges` is edge j of the new cube in old voxels (x, y, z); a `point` is a cube of no size. The box is periodic.
-    """
-    nz, ny, nx = voxels.shape
-    frequency = (jnp.fft.rfftfreq(nx), jnp.fft.fftfreq(ny)[:, None], jnp.fft.fftfreq(nz)[:, None, None])
-    transform = jnp.fft.rfftn(voxels)
-    if after == "average":
-        for edge in edges.T:
-            transform = transform * jnp.sinc(sum(f * e for f, e in zip(frequency, edge, strict=True)))
-    if before == "average":
-        # 2/π or more: frequencies end at half a cycle a voxel
-        for f in frequency:
-            transform = transform / jnp.sinc(f)
-    for axis, n in enumerate(voxels.shape if factor > 1 else ()):
-        transform = _with_finer_frequencies(transform, axis, n, n * factor)
-    return jnp.fft.irfftn(transform, s=[n * factor for n in voxels.shape]) * factor**3
-
-
-def _with_finer_frequencies(half: Inexact[Array, "z y k"], axis: int, n: int, m: int) -> Inexact[Array, "Z Y K"]:
-    """A half space of n frequencies along an axis widened by zeros to m > n; that at n/2 stands for both ends and is shared."""
-    along = jnp.moveaxis(half, axis, 0)
-    if axis == 2:
-        along = along.at[-1].multiply(0.5) if n % 2 == 0 else along
-        widened = jnp.pad(along, ((0, m // 2 + 1 - len(along)), (0, 0), (0, 0)))
-    else:
-        centred = jnp.fft.fftshift(along, axes=0)
-        if n % 2 == 0:
-            centred = jnp.concatenate([centred[:1] / 2, centred[1:], centred[:1] / 2])
-        below = m // 2 - n // 2
-        widened = jnp.fft.ifftshift(jnp.pad(centred, ((below, m - below - len(centred)), (0, 0), (0, 0))), axes=0)
-    return jnp.moveaxis(widened, 0, axis)
 
 
 def extents(name: str, shape: tuple[int, ...], axes: str) -> tuple[int, ...]:

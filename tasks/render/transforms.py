@@ -1,6 +1,6 @@
 """Independent atoms as the non-uniform FFTs that draw them: no more of these than the rank of the atoms' radial factors."""
 
-from itertools import product
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -8,26 +8,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Float, Float64
 
 from ..volume.independent_atoms import IndependentAtomVolume
 from ..volume.operators import (
     AbstractFourierOperator,
     FourierConstant,
     FourierGaussian,
+    FourierProduct,
+    FourierSum,
+    PengScatteringFactor,
     is_known,
     is_radial,
-    known_array,
+    is_static,
+    on_host,
     radial_values,
 )
 from .folding import Scatterers
-from .nufft import Engine, nufft1
-from .radial import RadialBasis, Series, radial_basis, series_values
+from .radial import FourierSeries, RadialBasis, Series, radial_basis
 
-LARGEST_B = 2000.0
-"""Å². B-factors that are being traced (under `jit` or `grad`) are taken to lie between 0 and this."""
 KINDS_OF_B = 64
 """B-factors between the smallest and the largest for which a basis is made."""
+MOST_ALONE = 16
+"""Leaves with one B each that are drawn by a transform each; more of them share a basis, as single atoms do."""
+FEWEST_ATOMS = 32
+"""Of a leaf that is filled up."""
+ONE = PengScatteringFactor((1.0,), (0.0,))
+
+Range = tuple[float, float]
 
 
 class Leaf(NamedTuple):
@@ -35,18 +43,33 @@ class Leaf(NamedTuple):
 
     points: Float[Array, "m 3"]
     operator: AbstractFourierOperator
-    b_factors: Float[Array, ""] | Float[Array, " m"]
+    b_factors: Float[Array, ""] | Float[Array, " m"] | None
     """Å²; taken apart from the operator."""
-    weights: Float[Array, ""] | Float[Array, " m"]
+    weights: Float[Array, ""] | Float[Array, " m"] | None
+
+    def known_b_factors(self) -> Float64[np.ndarray, " m"] | None:
+        """Of each atom, in float64; None where they are being traced."""
+        return self._of_each_atom(self.b_factors, 0.0)
+
+    def known_weights(self) -> Float64[np.ndarray, " m"] | None:
+        """Of each atom, in float64; None where they are being traced."""
+        return self._of_each_atom(self.weights, 1.0)
+
+    def _of_each_atom(self, values: Array | None, default: float) -> np.ndarray | None:
+        known = np.array(default) if values is None else on_host(values)
+        return None if known is None else np.broadcast_to(known, len(self.points))
 
 
 class Transforms(NamedTuple):
-    """R transforms of the same points; the sum over r of transform, series r and operator is their share of the volume."""
+    """R transforms of the same points; the sum over r of transform, series, damping and operator is their share of the volume."""
 
-    points: Float[Array, "m 3"]
+    points: tuple[Float[Array, "_ 3"], ...]
+    """In parts; M together."""
     strengths: Float[Array, "r m"]
     series: Series
-    operator: AbstractFourierOperator
+    b_factors: Float[Array, " r"] | None
+    """Å², of the damping exp(-B ξ²/4) of each transform."""
+    operator: AbstractFourierOperator | None
 
 
 def leaves_of(volume: IndependentAtomVolume) -> list[Leaf]:
@@ -54,156 +77,187 @@ def leaves_of(volume: IndependentAtomVolume) -> list[Leaf]:
     points = jax.tree.leaves(volume.positions)
     operators = jax.tree.leaves(volume.scattering_factors, is_leaf=lambda leaf: isinstance(leaf, AbstractFourierOperator))
 
-    def each(values: Any, default: float) -> list[Array]:
-        return [known_array(default)] * len(points) if values is None else jax.tree.leaves(values)
+    def each(values: Any) -> list[Array | None]:
+        return [None] * len(points) if values is None else jax.tree.leaves(values)
 
-    return [Leaf(*leaf) for leaf in zip(points, operators, each(volume.b_factors, 0.0), each(volume.weights, 1.0), strict=True)]
+    return [Leaf(*leaf) for leaf in zip(points, operators, each(volume.b_factors), each(volume.weights), strict=True)]
 
 
 def scatterers(leaves: list[Leaf]) -> list[Scatterers] | None:
-    """What is known of the atoms on the host, None where a factor is being traced or is not radial."""
+    """What is known of the atoms on the host, None where something is being traced or a factor is not radial."""
+    known = []
+    for leaf in leaves:
+        b_factors, weights = leaf.known_b_factors(), leaf.known_weights()
+        if b_factors is None or weights is None or not (is_known(leaf.operator) and is_radial(leaf.operator)):
+            return None
+        known.append(Scatterers(leaf.operator, b_factors, weights))
+    return known
 
-    def each(leaf: Leaf, values: Array, otherwise: float) -> np.ndarray:
-        return np.broadcast_to(otherwise if isinstance(values, Tracer) else np.asarray(values, float), len(leaf.points))
 
-    if not all(_is_known_and_radial(leaf) for leaf in leaves):
+def b_factor_range(leaves: list[Leaf]) -> Range | None:
+    """The least and the largest B of the atoms that share a basis, None where there are none or they are being traced."""
+    _, _, spread, apart = _by_kind(leaves)
+    return _range_of(spread + [leaf for leaf in apart if leaf.b_factors is not None and leaf.b_factors.ndim])
+
+
+def _range_of(leaves: list[Leaf]) -> Range | None:
+    each = [leaf.known_b_factors() for leaf in leaves]
+    known = [b_factors for b_factors in each if b_factors is not None]
+    if not known or len(known) < len(each):
         return None
-    return [Scatterers(leaf.operator, each(leaf, leaf.b_factors, 0.0), each(leaf, leaf.weights, 1.0)) for leaf in leaves]
+    together = np.concatenate(known)
+    return (float(together.min()), float(together.max())) if len(together) else (0.0, 0.0)
 
 
-def transforms_of(leaves: list[Leaf], largest: float, eps: float) -> list[Transforms]:
+def transforms_of(leaves: list[Leaf], largest: float, eps: float, b_factors_within: Range | None = None) -> list[Transforms]:
     """The transforms that give the volume at all ξ² ≤ `largest` (Å⁻²) within `eps`.
 
-    Leaves whose factors are known and radial share one basis. Where one B for a whole leaf is being traced, or the factor is,
-    the leaf is a transform by itself; traced B-factors of single atoms ask for a basis of all that lie in 0 … 2000 Å².
+    How many and which follows from what `jit` leaves as it is, so that it is the same under `jit`. Constants of a table share a
+    basis; where leaves have one B each, each is a transform by itself; B-factors of single atoms need a basis of all B that
+    occur: they must be known, or their range given (Å²). A factor with parameters of its own is evaluated as it stands, apart.
+    Raises `ValueError` where the range of B is not known or not kept.
     """
-    shared: list[Leaf] = []
-    of_each_atom: list[Leaf] = []
+    plain, alone, spread, apart = _by_kind(leaves)
     groups = []
-    for leaf in leaves:
-        if not len(leaf.points):
-            continue
-        traced = isinstance(leaf.b_factors, Tracer)
-        radial = _is_known_and_radial(leaf)
-        if radial and not traced:
-            shared.append(leaf)
-        elif radial and leaf.b_factors.ndim:
-            of_each_atom.append(leaf)
+    if plain:
+        fewer = len(_basis_of(plain, None, largest, eps).coefficients) < len(plain)
+        groups.append(_in_one_basis(plain, None, largest, eps) if fewer else _each_alone(plain, largest, eps))
+    if alone:
+        groups.append(_each_alone(alone, largest, eps))
+    if spread:
+        groups.append(_in_one_basis(spread, _checked_range(spread, b_factors_within), largest, eps))
+    for leaf in apart:
+        (group,) = transforms_of([leaf._replace(operator=ONE)], largest, eps, b_factors_within)
+        groups.append(group._replace(operator=_with_series(leaf.operator, largest, eps)))
+    return groups
+
+
+def _by_kind(leaves: list[Leaf]) -> tuple[list[Leaf], list[Leaf], list[Leaf], list[Leaf]]:
+    """Leaves of constants without B, with one B, with a B for each atom; and those that are not constants."""
+    plain, alone, spread, apart = [], [], [], []
+    for leaf in map(_peeled, leaves):
+        if not (is_static(leaf.operator) and is_radial(leaf.operator)):
+            apart.append(leaf)
+        elif leaf.b_factors is None:
+            plain.append(leaf)
         else:
-            basic = leaf if radial else leaf._replace(operator=FourierConstant(1.0))
-            rest = FourierConstant(1.0) if radial else leaf.operator
-            if not leaf.b_factors.ndim:
-                rest = rest * FourierGaussian(1.0, leaf.b_factors)
-                basic = basic._replace(b_factors=known_array(0.0))
-            groups.append(_in_one_basis([basic], largest, eps)._replace(operator=rest))
-    return groups + [_in_one_basis(alike, largest, eps) for alike in (shared, of_each_atom) if alike]
+            (spread if leaf.b_factors.ndim else alone).append(leaf)
+    if len(alone) > MOST_ALONE:
+        alone, spread = [], spread + alone
+    return plain, alone, spread, apart
 
 
-def folded_modes(
-    groups: list[Transforms],
-    h: Float[Array, ""] | float,
-    shape: tuple[int, int, int],
-    u: int,
-    box: Float[Array, ""] | float,
-    eps: float,
-    engine: Engine,
-    opts: Any,
-    axes: tuple[Array, Array, Array] | None,
-) -> Complex[Array, "z y k"]:
-    """The half space of the volume, zero in the corner: u n modes an axis evaluated, those congruent mod n summed.
-
-    Evaluated in blocks of n modes an axis, so memory follows the grid and not u. `box`: edge of the cube that is averaged over,
-    Å, 0 for points. `axes`: frequencies (z, y, x) of the
-    grid's own modes, zero in the centre.
-    """
-    nx = shape[2]
-    first = [-(u * n // 2) for n in shape]
-    # the volume is real, so for even u the blocks with ξx ≥ 0 tell everything: they count twice, and ξx = 0 once
-    halved = u % 2 == 0
-    blocks = product(range(u), range(u), range(u // 2, u) if halved else range(u))
-    centres = jnp.asarray([[f + b * n + n // 2 for f, b, n in zip(first, block, shape, strict=True)] for block in blocks])
-    own = axes or tuple((jnp.arange(n) - n // 2) / (n * h) for n in shape)
-
-    def add(total: Array, centre: Array) -> tuple[Array, None]:
-        z, y, x = (
-            (axis + centre[i] / (n * h)).reshape([-1 if a == i else 1 for a in range(3)])
-            for i, (axis, n) in enumerate(zip(own, shape, strict=True))
-        )
-        block = sum((_share(group, centre, (z, y, x), h, shape, eps, engine, opts) for group in groups), jnp.zeros_like(total))
-        block = block * (jnp.sinc(z * box) * jnp.sinc(y * box) * jnp.sinc(x * box))
-        if halved:
-            block = block * jnp.where(centre[2] + jnp.arange(nx) - nx // 2 == 0, 1, 2)
-        return total + block, None
-
-    total, _ = jax.lax.scan(jax.checkpoint(add), jnp.zeros(shape, complex), centres)
-    k = [np.arange(n) for n in shape[:2]] + [np.arange(nx // 2 + 1)]
-    here, mirrored = (np.ix_(*((s * j - f) % n for j, f, n in zip(k, first, shape, strict=True))) for s in (1, -1))
-    return (total[here] + total[mirrored].conj()) / (2 * h**3)
+def _peeled(leaf: Leaf) -> Leaf:
+    """The leaf with Gaussians and numbers that multiply its factor taken into its weights and B-factors."""
+    match leaf.operator:
+        case FourierConstant(value=a) if a.ndim == 0:
+            return leaf._replace(operator=ONE, weights=_times(leaf.weights, a))
+        case FourierGaussian(amplitude=a, b_factor=b) if a.ndim == b.ndim == 0:
+            total = b if leaf.b_factors is None else leaf.b_factors + b
+            return leaf._replace(operator=ONE, weights=_times(leaf.weights, a), b_factors=total)
+        case FourierProduct(left=left, right=right):
+            for one, other in ((left, right), (right, left)):
+                peeled = _peeled(leaf._replace(operator=one))
+                if peeled.operator is ONE:
+                    return _peeled(peeled._replace(operator=other))
+    return leaf
 
 
-def _share(
-    group: Transforms,
-    centre: Array,
-    frequencies: tuple[Array, Array, Array],
-    h: Array | float,
-    shape: tuple[int, int, int],
-    eps: float,
-    engine: Engine,
-    opts: Any,
-) -> Array:
-    """What a group of atoms adds to the block of modes around `centre` (z, y, x)."""
-    z, y, x = frequencies
-    squared = z**2 + y**2 + x**2
-    n = jnp.asarray(shape[::-1])
-    voxels = group.points / h
-    # exp(-2πi c·t) with whole voxels counted in integers: the phase keeps its digits however large c is
-    whole = jax.lax.stop_gradient(jnp.round(voxels))
-    counted = (centre[::-1] * (whole.astype(int) % n)) % n
-    turns = ((counted + centre[::-1] * (voxels - whole)) / n).sum(axis=1)
-    phase = jnp.exp(-2j * jnp.pi * turns)
-
-    def one(total: Array, r: Array) -> tuple[Array, None]:
-        modes = nufft1(voxels / n, group.strengths[r] * phase, shape, eps, engine, opts)
-        return total + modes * series_values(group.series, squared, r), None
-
-    total, _ = jax.lax.scan(one, jnp.zeros(shape, phase.dtype), jnp.arange(len(group.strengths)))
-    return total * group.operator.at(x, y, z)
+def _times(weights: Array | None, factor: Array) -> Array:
+    return factor if weights is None else weights * factor
 
 
-def _in_one_basis(leaves: list[Leaf], largest: float, eps: float) -> Transforms:
+def _with_series(operator: AbstractFourierOperator, largest: float, eps: float) -> AbstractFourierOperator:
+    """The operator with a series in the place of each constant of a table in it, for its digits in float32."""
+    if is_static(operator) and is_radial(operator):
+        basis = _basis((jax.tree.structure(operator),), None, largest, eps)
+        return FourierSeries(basis.series_of(radial_values(operator, basis.nodes)[None]))
+    match operator:
+        case FourierSum(left=left, right=right):
+            return FourierSum(_with_series(left, largest, eps), _with_series(right, largest, eps))
+        case FourierProduct(left=left, right=right):
+            return FourierProduct(_with_series(left, largest, eps), _with_series(right, largest, eps))
+    return operator
+
+
+def _in_one_basis(leaves: list[Leaf], within: Range | None, largest: float, eps: float) -> Transforms:
+    """As many transforms as the rank of the factors of these leaves, B-factors (in their range) included."""
+    basis = _basis_of(leaves, within, largest, eps)
+    parts = []
+    for leaf in leaves:
+        factor, b_factors = radial_values(leaf.operator, basis.nodes), leaf.known_b_factors()
+        if leaf.b_factors is None or not isinstance(leaf.b_factors, Tracer):
+            assert b_factors is not None
+            kinds, place = np.unique(b_factors, return_inverse=True)
+            of_kinds = (factor * np.exp(-kinds[:, None] * basis.nodes / 4)) @ basis.projection
+            coefficients = of_kinds[place.reshape(-1)].T
+        else:
+            low, high = within or (0.0, 0.0)
+            outside = (leaf.b_factors < low) | (leaf.b_factors > high)
+            message = f"b_factors must stay within the b_factor_range of {low:g} to {high:g} Å²"
+            each = jnp.broadcast_to(eqx.error_if(leaf.b_factors, outside, message), len(leaf.points))
+            damped = jnp.asarray(factor, float) * jnp.exp(-each[:, None] * jnp.asarray(basis.nodes / 4, float))
+            coefficients = jnp.matmul(damped, jnp.asarray(basis.projection, float), precision=jax.lax.Precision.HIGHEST).T
+        parts.append(_weighted(coefficients, leaf.weights))
+    return Transforms(tuple(leaf.points for leaf in leaves), _joined(parts, axis=1), basis.series, None, None)
+
+
+def _each_alone(leaves: list[Leaf], largest: float, eps: float) -> Transforms:
+    """A transform for each leaf: of its atoms, by its factor, damped by its B."""
+    basis = _basis_of(leaves, None, largest, eps)
+    series = basis.series_of(np.stack([radial_values(leaf.operator, basis.nodes) for leaf in leaves]))
     sizes = [len(leaf.points) for leaf in leaves]
-    weights = jnp.concatenate([jnp.broadcast_to(leaf.weights, n) for leaf, n in zip(leaves, sizes, strict=True)])
-    if any(isinstance(leaf.b_factors, Tracer) for leaf in leaves):
-        b_factors = jnp.concatenate([leaf.b_factors for leaf in leaves])
-        low, high = 0.0, LARGEST_B
-        outside = (b_factors < low) | (b_factors > high)
-        b_factors = eqx.error_if(b_factors, outside, f"b_factors under jit or grad must lie between 0 and {LARGEST_B:g} Å²")
-    else:
-        known = [np.broadcast_to(np.asarray(leaf.b_factors, float), n) for leaf, n in zip(leaves, sizes, strict=True)]
-        b_factors = np.concatenate(known)
-        low, high = float(b_factors.min()), float(b_factors.max())
+    rows = np.repeat(np.eye(len(leaves)), sizes, axis=1)
+    ends = np.cumsum(sizes)
+    parts = [_weighted(rows[:, end - size : end], leaf.weights) for leaf, size, end in zip(leaves, sizes, ends, strict=True)]
+    b_factors = _joined([np.zeros(1) if leaf.b_factors is None else _weighted(np.ones(1), leaf.b_factors) for leaf in leaves], 0)
+    return Transforms(tuple(leaf.points for leaf in leaves), _joined(parts, axis=1), series, b_factors, None)
+
+
+def _weighted(coefficients: Any, weights: Array | None) -> Any:
+    """On the host wherever possible: what is not traced costs no call of the device."""
+    if weights is None:
+        return coefficients
+    return coefficients * (weights if isinstance(weights, Tracer) else np.asarray(weights, float))
+
+
+def _joined(parts: list[Any], axis: int) -> Any:
+    if any(isinstance(part, Tracer) for part in parts):
+        return jnp.concatenate([jnp.asarray(part, float) for part in parts], axis=axis)
+    return np.concatenate([np.asarray(part, float) for part in parts], axis=axis)
+
+
+def _checked_range(leaves: list[Leaf], given: Range | None) -> Range:
+    """The range of B for the basis of these leaves; a B outside a given one is an error."""
+    known = _range_of(leaves)
+    if given is None:
+        if known is None:
+            raise ValueError(
+                "b_factors of single atoms are being traced: give b_factor_range=(least, largest) in Å², or make "
+                "render_fn.fitted_to(volume) outside jit"
+            )
+        return known
+    if known is not None and not given[0] <= known[0] <= known[1] <= given[1]:
+        raise ValueError(f"b_factor_range is {given} Å², but there are b_factors from {known[0]:g} to {known[1]:g}")
+    return given
+
+
+def _basis_of(leaves: list[Leaf], within: Range | None, largest: float, eps: float) -> RadialBasis:
+    return _basis(tuple(jax.tree.structure(leaf.operator) for leaf in leaves), within, largest, eps)
+
+
+@lru_cache(maxsize=256)
+def _basis(structures: tuple[Any, ...], within: Range | None, largest: float, eps: float) -> RadialBasis:
+    """Of constants, given by their pytree structures, times exp(-B ξ²/4) for B in a range: found once for all frames."""
+    operators = [jax.tree.unflatten(structure, []) for structure in structures]
+    low, high = within or (0.0, 0.0)
     kinds = np.geomspace(low + 1, high + 1, KINDS_OF_B if high > low else 1) - 1
-    operators = [leaf.operator for leaf in leaves]
 
     def family(nodes: np.ndarray) -> np.ndarray:
         damping = np.exp(-kinds[:, None] * nodes / 4)
         return np.concatenate([radial_values(operator, nodes) * damping for operator in operators])
 
-    basis = radial_basis(family, largest, max(map(_steepness, operators)) + high / 4, eps)
-    coefficients = _coefficients(basis, operators, np.repeat(np.arange(len(leaves)), sizes), b_factors)
-    points = jnp.concatenate([leaf.points for leaf in leaves])
-    return Transforms(points, jnp.asarray(coefficients, float).T * weights, basis.series, FourierConstant(1.0))
-
-
-def _coefficients(basis: RadialBasis, operators: list[AbstractFourierOperator], of: np.ndarray, b_factors: Any) -> Any:
-    """(M, R) coefficients of each atom's factor in the basis; on the host in float64 where the B-factors are known."""
-    factors = np.stack([radial_values(operator, basis.nodes) for operator in operators])
-    if isinstance(b_factors, np.ndarray):
-        kinds, place = np.unique(np.stack([of, b_factors], axis=1), axis=0, return_inverse=True)
-        damped = factors[kinds[:, 0].astype(int)] * np.exp(-kinds[:, 1:] * basis.nodes / 4)
-        return (damped @ basis.projection)[place.reshape(-1)]
-    damped = jnp.asarray(factors, float)[of] * jnp.exp(-b_factors[:, None] * jnp.asarray(basis.nodes / 4, float))
-    return jnp.matmul(damped, jnp.asarray(basis.projection, float), precision=jax.lax.Precision.HIGHEST)
+    return radial_basis(family, largest, max(map(_steepness, operators)) + high / 4, eps)
 
 
 def _steepness(operator: AbstractFourierOperator) -> float:
@@ -212,5 +266,43 @@ def _steepness(operator: AbstractFourierOperator) -> float:
     return abs(at_zero - near) / (1e-4 * abs(at_zero)) if at_zero else 1.0
 
 
-def _is_known_and_radial(leaf: Leaf) -> bool:
-    return is_known(leaf.operator) and is_radial(leaf.operator)
+def padded(volume: IndependentAtomVolume) -> IndependentAtomVolume:
+    """The same volume with each leaf filled up to a power of two, 32 at least, by atoms of weight 0.
+
+    Frames of different numbers of atoms then share one compilation. What is added to a leaf lies where its last atom lies and
+    has its B; what is added to one without atoms, where the volume's last atom lies, with the B of the last atom that has one.
+    """
+    structure, leaves = jax.tree.structure(volume.positions), leaves_of(volume)
+    places = [_last(leaf.points) for leaf in leaves if len(leaf.points)]
+    last_place = places[-1] if places else np.zeros((1, 3))
+    of_atoms = [
+        _last(leaf.b_factors) for leaf in leaves if leaf.b_factors is not None and leaf.b_factors.ndim and len(leaf.points)
+    ]
+    last_b = of_atoms[-1] if of_atoms else np.zeros(1)
+    points, b_factors, weights = [], [], []
+    for leaf in leaves:
+        n = len(leaf.points)
+        size = max(FEWEST_ATOMS, 1 << max(0, n - 1).bit_length())
+        points.append(_filled(leaf.points, size, last_place))
+        each = leaf.b_factors is not None and leaf.b_factors.ndim
+        b_factors.append(_filled(leaf.b_factors, size, last_b) if each else leaf.b_factors)
+        given = np.ones(n) if leaf.weights is None else _weighted(np.ones(n), leaf.weights)
+        weights.append(_joined([given, np.zeros(size - n)], axis=0))
+    points, b_factors, weights = (jax.tree.unflatten(structure, column) for column in (points, b_factors, weights))
+    none = volume.b_factors is None
+    return IndependentAtomVolume(points, volume.scattering_factors, b_factors=None if none else b_factors, weights=weights)
+
+
+def _filled(values: Any, size: int, otherwise: Any) -> Any:
+    """`size` rows, the last one (`otherwise` where there is none) repeated."""
+    last = _last(values) if len(values) else otherwise
+    missing = size - len(values)
+    if any(isinstance(value, Tracer) for value in (values, last)):
+        return jnp.concatenate([values, jnp.broadcast_to(last, (missing, *values.shape[1:]))])
+    known = np.asarray(values)
+    return np.concatenate([known, np.broadcast_to(np.asarray(last, known.dtype), (missing, *known.shape[1:]))])
+
+
+def _last(values: Array) -> Any:
+    # on the host wherever possible: a slice on the device would be compiled for each length
+    return values[-1:] if isinstance(values, Tracer) else np.asarray(values)[-1:]

@@ -7,6 +7,8 @@ import numpy as np
 from annotated_types import Ge, Le
 from jaxtyping import Float64
 
+Table = Literal["peng1996", "lobato2014"]
+
 
 @dataclass(frozen=True)
 class BFactorSettings:
@@ -22,8 +24,9 @@ class BFactorSettings:
 class ScatteringSettings:
     """The recipe's `scattering`: how strongly and how broadly an atom scatters."""
 
-    table: Literal["peng1996"] = "peng1996"
-    """Peng et al. 1996, 98 neutral elements, five Gaussians each."""
+    table: Table = "peng1996"
+    """`peng1996`: 98 neutral elements, five Gaussians each. `lobato2014`: 103 neutral elements, with the right decay at high
+    frequencies and near the nucleus; drawn by as many Gaussians as the tolerance asks for, at about the same cost."""
     b_factor: BFactorSettings = BFactorSettings()
     """Extra width of every atom."""
 

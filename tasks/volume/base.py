@@ -1,14 +1,18 @@
 """What a volume is, before anyone asks how it is drawn: two interfaces, as the pages in the field name them."""
 
 from abc import abstractmethod
+from typing import TypeVar
 
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
+from .names import Advises
 from .pose import AbstractPose
 
+V = TypeVar("V", bound="AbstractVolumeRepresentation")
 
-class AbstractVolumeParametrization(eqx.Module, strict=True):
+
+class AbstractVolumeParametrization(Advises, eqx.Module, strict=True):
     """Whatever can be turned into a volume: a decoder of latents, a normal-mode model, or a volume itself."""
 
     @abstractmethod
@@ -18,6 +22,10 @@ class AbstractVolumeParametrization(eqx.Module, strict=True):
 
 class AbstractVolumeRepresentation(AbstractVolumeParametrization, strict=True):
     """A volume in a form that can be drawn, in a pose."""
+
+    def to_representation(self: V, rng_key: PRNGKeyArray | None = None) -> V:  # noqa: ARG002  (the interface's argument)
+        """Itself: there is nothing to make of it."""
+        return self
 
     @abstractmethod
     def rotate_to_pose(self, pose: AbstractPose, inverse: bool = False) -> "AbstractVolumeRepresentation":

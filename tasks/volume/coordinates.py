@@ -3,7 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .names import with_advice
 
+
+@with_advice
 def make_coordinate_grid(shape: tuple[int, ...], voxel_size: ArrayLike = 1.0) -> Float[Array, "... d"]:
     """Voxel (or pixel) centres, shape `(*shape, d)`, in the unit of `voxel_size`: element [..., i] is x, y, z in this order.
 
@@ -12,6 +15,7 @@ def make_coordinate_grid(shape: tuple[int, ...], voxel_size: ArrayLike = 1.0) ->
     return _vectors([(jnp.arange(n, dtype=float) - n // 2) * voxel_size for n in shape])
 
 
+@with_advice
 def make_frequency_grid(shape: tuple[int, ...], voxel_size: ArrayLike = 1.0, outputs_rfft: bool = True) -> Float[Array, "... d"]:
     """Frequencies (ξx, ξy, ξz) in Å⁻¹ (cycles per unit of `voxel_size`), zero in the corner as `fftn` and `rfftn` give it.
 
@@ -22,6 +26,7 @@ def make_frequency_grid(shape: tuple[int, ...], voxel_size: ArrayLike = 1.0, out
     return _vectors([axis / voxel_size for axis in axes])
 
 
+@with_advice
 def make_frequency_slice(shape: tuple[int, int]) -> Float[Array, "1 y x 3"]:
     """The central slice ξz = 0 in cycles per pixel, zero in the centre: [0, j, i] = ((i - nx//2)/nx, (j - ny//2)/ny, 0)."""
     ny, nx = shape

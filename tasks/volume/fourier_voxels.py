@@ -5,7 +5,7 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Complex, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Complex, Float
 
 from .coordinates import make_frequency_slice
 from .fourier import fftn
@@ -82,10 +82,6 @@ class FourierVoxelGridVolume(AbstractVoxelVolume, strict=True):
         """Of the (padded) grid of coefficients, (z, y, x)."""
         nz, ny, nx = self.fourier_voxel_grid.shape
         return nz, ny, nx
-
-    def to_representation(self, rng_key: PRNGKeyArray | None = None) -> "FourierVoxelGridVolume":  # noqa: ARG002  (the interface's argument)
-        """Itself."""
-        return self
 
     def rotate_to_pose(self, pose: AbstractPose, inverse: bool = False) -> "FourierVoxelGridVolume":
         """The object rotated by R (Rᵀ where `inverse`): the slice's frequencies k become Rᵀ k, the coefficients stay."""

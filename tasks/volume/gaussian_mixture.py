@@ -4,12 +4,12 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float
 
 from ..scattering.gaussians import B_TO_VARIANCE
 from ..scattering.parameters import PengScatteringFactorParameters
 from .base import AbstractAtomVolume
-from .pose import AbstractPose
+from .pose import AbstractPose, turned_points
 
 
 class GaussianMixtureVolume(AbstractAtomVolume, strict=True):
@@ -63,14 +63,9 @@ class GaussianMixtureVolume(AbstractAtomVolume, strict=True):
         widths = jnp.asarray(parameters.b, float) + (extra[:, None] if extra.ndim else extra)
         return cls(atom_positions, parameters.a, widths * B_TO_VARIANCE)
 
-    def to_representation(self, rng_key: PRNGKeyArray | None = None) -> "GaussianMixtureVolume":  # noqa: ARG002  (the interface's argument)
-        """Itself."""
-        return self
-
     def rotate_to_pose(self, pose: AbstractPose, inverse: bool = False) -> "GaussianMixtureVolume":
         """Positions r' = R r (Rᵀ r where `inverse`)."""
-        rotation = pose.rotation()
-        return eqx.tree_at(lambda v: v.positions, self, self.positions @ (rotation if inverse else rotation.T))
+        return eqx.tree_at(lambda v: v.positions, self, turned_points(self.positions, pose, inverse))
 
     def translate_to_pose(self, pose: AbstractPose) -> "GaussianMixtureVolume":
         """Positions r' = r + offset."""

@@ -6,12 +6,12 @@ import equinox as eqx
 import jax
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ..scattering.parameters import LobatoScatteringFactorParameters, PengScatteringFactorParameters
 from .base import AbstractAtomVolume
 from .operators import AbstractFourierOperator, LobatoScatteringFactor, PengScatteringFactor, known_array
-from .pose import AbstractPose
+from .pose import AbstractPose, turned_points
 
 Positions = ArrayLike | PyTree[ArrayLike]
 
@@ -87,14 +87,9 @@ class IndependentAtomVolume(AbstractAtomVolume, strict=True):
             b_factors = tuple(_sum(b, o) for b, o in zip(element, own, strict=True))
         return cls(tuple(positions_by_element), factors, b_factors=b_factors, weights=weights)
 
-    def to_representation(self, rng_key: PRNGKeyArray | None = None) -> "IndependentAtomVolume":  # noqa: ARG002  (the interface's argument)
-        """Itself."""
-        return self
-
     def rotate_to_pose(self, pose: AbstractPose, inverse: bool = False) -> "IndependentAtomVolume":
         """Positions r' = R r (Rᵀ r where `inverse`)."""
-        rotation = pose.rotation()
-        return self._moved(lambda points: points @ (rotation if inverse else rotation.T))
+        return self._moved(lambda points: turned_points(points, pose, inverse))
 
     def translate_to_pose(self, pose: AbstractPose) -> "IndependentAtomVolume":
         """Positions r' = r + offset."""

@@ -16,8 +16,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .names import Advises
 
-class AbstractFourierOperator(eqx.Module, strict=True):
+
+class AbstractFourierOperator(Advises, eqx.Module, strict=True):
     """A function of frequency. `+` and `*` with another operator or a number give operators."""
 
     @abstractmethod
@@ -145,12 +147,20 @@ def gaussian_terms(operator: AbstractFourierOperator) -> tuple[Float[Array, " k"
     return _gaussian_terms(operator)
 
 
+def on_host(value: ArrayLike) -> Float[np.ndarray, "..."] | None:
+    """The values in float64, None where they are being traced; under `grad` alone they are known."""
+    without_gradient = jax.lax.stop_gradient(value) if isinstance(value, Tracer) else value
+    return None if isinstance(without_gradient, Tracer) else np.asarray(without_gradient, float)
+
+
 def known_array(value: ArrayLike) -> Float[Array, "..."]:
     """The value as an array that stays known inside `jit`, unless it is being traced itself."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
         return jnp.asarray(value, float)
     with jax.ensure_compile_time_eval():
-        return jnp.asarray(value, float)
+        # converted on the host: on the device each new shape would be a program of its own
+        here = value if isinstance(value, jax.Array) else np.asarray(value, jax.dtypes.canonicalize_dtype(float))
+        return jnp.asarray(here, float)
 
 
 def _gaussian_terms(operator: AbstractFourierOperator) -> tuple[Float[Array, " k"], Float[Array, " k"]] | None:
@@ -172,6 +182,11 @@ def _gaussian_terms(operator: AbstractFourierOperator) -> tuple[Float[Array, " k
 def is_known(operator: AbstractFourierOperator) -> bool:
     """Whether no parameter of the operator is being traced."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(operator))
+
+
+def is_static(operator: AbstractFourierOperator) -> bool:
+    """Whether the operator holds no arrays, only constants, as a table's rows do: `jit` leaves it as it is."""
+    return not jax.tree.leaves(operator)
 
 
 def is_radial(operator: AbstractFourierOperator) -> bool:

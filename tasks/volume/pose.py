@@ -9,10 +9,12 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
+from .names import Advises
+
 Vector = ArrayLike | Sequence[float | int]
 
 
-class AbstractPose(eqx.Module, strict=True):
+class AbstractPose(Advises, eqx.Module, strict=True):
     """How an object stands: r' = R r + offset.
 
     Poses are finite, and every conversion has finite gradients everywhere, also at no rotation, at a half turn and where two
@@ -32,11 +34,13 @@ class AbstractPose(eqx.Module, strict=True):
 
     def compose(self, first: "AbstractPose") -> "QuaternionPose":
         """This pose after `first`: r' = R (R₁ r + offset₁) + offset."""
-        return QuaternionPose(_product(self.quaternion(), first.quaternion()), self.rotation() @ first.offset + self.offset)
+        return QuaternionPose(
+            _product(self.quaternion(), first.quaternion()), matmul(self.rotation(), first.offset) + self.offset
+        )
 
     def inverse(self) -> "QuaternionPose":
         """The pose that takes r' back to r: Rᵀ, and the offset -Rᵀ offset."""
-        return QuaternionPose(self.quaternion() * jnp.array([1.0, -1.0, -1.0, -1.0]), -self.rotation().T @ self.offset)
+        return QuaternionPose(self.quaternion() * jnp.array([1.0, -1.0, -1.0, -1.0]), -matmul(self.rotation().T, self.offset))
 
     def to_quaternion(self) -> "QuaternionPose":
         """The same pose as a quaternion."""
@@ -78,7 +82,7 @@ class EulerAnglePose(AbstractPose, strict=True):
     def rotation(self) -> Float[Array, "3 3"]:
         """R from the three angles."""
         phi, theta, psi = jnp.deg2rad(self.angles)
-        return _about_z(psi) @ _about_y(theta) @ _about_z(phi)
+        return matmul(matmul(_about_z(psi), _about_y(theta)), _about_z(phi))
 
     def quaternion(self) -> Float[Array, "4"]:
         """(w, x, y, z) by half angles."""
@@ -159,24 +163,39 @@ class AxisAnglePose(AbstractPose, strict=True):
     def rotation(self) -> Float[Array, "3 3"]:
         """R by Rodrigues' formula."""
         vector = jnp.deg2rad(self.vector)
-        angle, half = jnp.sqrt(_safe(vector @ vector)), _half_sine(vector)
-        sine = jnp.where(_is_small(vector), 1 - vector @ vector / 6, jnp.sin(angle) / angle)
+        angle, half = jnp.sqrt(_safe(_squared(vector))), _half_sine(vector)
+        sine = jnp.where(_is_small(vector), 1 - _squared(vector) / 6, jnp.sin(angle) / angle)
         x, y, z = vector
         zero = jnp.zeros_like(x)
         cross = jnp.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
         # 1 - cos(angle) written as a square, which loses no digits
-        return jnp.eye(3) + sine * cross + 2 * half**2 * cross @ cross
+        return jnp.eye(3) + sine * cross + 2 * half**2 * matmul(cross, cross)
 
     def quaternion(self) -> Float[Array, "4"]:
         """(cos, sin · axis) of half the angle."""
         vector = jnp.deg2rad(self.vector)
-        squared = vector @ vector
+        squared = _squared(vector)
         cosine = jnp.where(_is_small(vector), 1 - squared / 8, jnp.cos(jnp.sqrt(_safe(squared)) / 2))
         return jnp.concatenate([cosine[None], _half_sine(vector) * vector])
 
 
+def matmul(left: Float[Array, "... 3"], right: Float[Array, "3 ..."]) -> Float[Array, "..."]:
+    """left · right in full precision: accelerators otherwise multiply float32 matrices with 10 bits."""
+    return jnp.matmul(left, right, precision="highest")
+
+
+def turned_points(points: Float[Array, "m 3"], pose: AbstractPose, inverse: bool) -> Float[Array, "m 3"]:
+    """Positions r' = R r, or Rᵀ r where `inverse`."""
+    rotation = pose.rotation()
+    return matmul(points, rotation if inverse else rotation.T)
+
+
+def _squared(vector: Float[Array, "3"]) -> Float[Array, ""]:
+    return (vector * vector).sum()
+
+
 def _is_small(vector: Float[Array, "3"]) -> Array:
-    return vector @ vector < 1e-8
+    return _squared(vector) < 1e-8
 
 
 def _safe(squared: Array) -> Array:
@@ -186,8 +205,8 @@ def _safe(squared: Array) -> Array:
 
 def _half_sine(vector: Float[Array, "3"]) -> Array:
     """sin(angle/2) / angle."""
-    angle = jnp.sqrt(_safe(vector @ vector))
-    return jnp.where(_is_small(vector), 0.5 - vector @ vector / 48, jnp.sin(angle / 2) / angle)
+    angle = jnp.sqrt(_safe(_squared(vector)))
+    return jnp.where(_is_small(vector), 0.5 - _squared(vector) / 48, jnp.sin(angle / 2) / angle)
 
 
 def _length(*parts: Array) -> Array:
@@ -202,7 +221,7 @@ def _angle(sine: Array, cosine: Array) -> Array:
 
 def _product(p: Float[Array, "4"], q: Float[Array, "4"]) -> Float[Array, "4"]:
     """Hamilton's product: the rotation q, then p."""
-    return jnp.concatenate([(p[0] * q[0] - p[1:] @ q[1:])[None], p[0] * q[1:] + q[0] * p[1:] + jnp.cross(p[1:], q[1:])])
+    return jnp.concatenate([(p[0] * q[0] - (p[1:] * q[1:]).sum())[None], p[0] * q[1:] + q[0] * p[1:] + jnp.cross(p[1:], q[1:])])
 
 
 def _finite(name: str, array: Array) -> Array:

@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float
 
 from .coordinates import make_coordinate_grid
 from .pose import AbstractPose
@@ -54,10 +54,6 @@ class RealVoxelGridVolume(AbstractVoxelVolume, strict=True):
         """Of the voxels, (z, y, x)."""
         nz, ny, nx = self.real_voxel_grid.shape
         return nz, ny, nx
-
-    def to_representation(self, rng_key: PRNGKeyArray | None = None) -> "RealVoxelGridVolume":  # noqa: ARG002  (the interface's argument)
-        """Itself."""
-        return self
 
     def rotate_to_pose(self, pose: AbstractPose, inverse: bool = False) -> "RealVoxelGridVolume":
         """The object rotated by R (Rᵀ where `inverse`): coordinates p become Rᵀ p, no voxel's value changes."""

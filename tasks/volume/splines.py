@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Complex, Float, Inexact, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Complex, Float, Inexact
 
 from .coordinates import make_frequency_slice
 from .fourier_voxels import centred_transform, check_slice, rotate_slice
@@ -51,10 +51,6 @@ class FourierVoxelSplineVolume(AbstractVoxelVolume, strict=True):
         """Of the (padded) grid from which the coefficients were computed, (z, y, x)."""
         z, y, x = (n - 2 for n in self.spline_coefficients.shape)
         return z, y, x
-
-    def to_representation(self, rng_key: PRNGKeyArray | None = None) -> "FourierVoxelSplineVolume":  # noqa: ARG002  (the interface's argument)
-        """Itself."""
-        return self
 
     def rotate_to_pose(self, pose: AbstractPose, inverse: bool = False) -> "FourierVoxelSplineVolume":
         """The object rotated by R (Rᵀ where `inverse`): the slice's frequencies k become Rᵀ k, the coefficients stay."""

@@ -15,7 +15,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .base import AbstractVolumeRepresentation
-from .pose import AbstractPose
+from .pose import AbstractPose, matmul
 
 
 class AbstractVoxelVolume(AbstractVolumeRepresentation, strict=True):
@@ -91,9 +91,7 @@ def turned(
 ) -> Float[Array, "z y x 3"]:
     """The unrotated frame's `points` r as E Rᵀ r (E R r where `inverse`)."""
     rotation = pose.rotation()
-    turn = jnp.matmul(axes, rotation if inverse else rotation.T, precision="highest")
-    # accelerators otherwise multiply float32 matrices with 10 bits: a voxel's error at the edge of a large box
-    return jnp.matmul(points, turn.T, precision="highest")
+    return matmul(points, matmul(axes, rotation if inverse else rotation.T).T)
 
 
 def check_frame(

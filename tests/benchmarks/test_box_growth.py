@@ -14,9 +14,9 @@ CODE = """
 import json, resource, sys, time, tempfile
 from pathlib import Path
 import numpy as np
-from cryovox.tasks.ensemble.base import EnsembleSettings
+from cryovox.tasks.ensemble.frames import TrajectorySettings
 from cryovox.tasks.ensemble.placement import place
-from cryovox.tasks.ensemble.trajectory import FrameReader, open_ensemble
+from cryovox.tasks.ensemble.trajectory import FrameReader, open_trajectory
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.bricks import BrickEngine
 from cryovox.tasks.scattering.gaussians import gaussians
@@ -26,7 +26,7 @@ from cryovox.tasks.store.shard import write_shard
 from cryovox.tasks.values import Atoms
 
 quickstart, n = Path(sys.argv[1]), int(sys.argv[2])
-ensemble = open_ensemble(EnsembleSettings("adk.pdb", "adk.xtc"), quickstart)
+ensemble = open_trajectory(TrajectorySettings("adk.pdb", "adk.xtc"), quickstart)
 with FrameReader(ensemble.trajectory) as reader:
     positions = place(np.arange(24), reader.read(np.arange(24)), ensemble.placement).positions
 m = len(ensemble.atomic_numbers)

@@ -11,7 +11,7 @@ import pytest
 
 from cryovox.pipeline.recipe import load_recipe, schema
 from cryovox.tasks.errors import Refusal
-from cryovox.workflows.recipe import Recipe, recipe_hash, to_plain
+from cryovox.workflows.recipe import KINDS, DecoderRecipe, MapRecipe, TrajectoryRecipe, recipe_hash, to_plain
 
 LEAST = "ensemble: {topology: a.pdb, coordinates: b.xtc}\nstore: {path: a.zarr}\n"
 RECIPES = Path(__file__).parents[2] / "configs" / "recipes"
@@ -60,8 +60,43 @@ def test_inputs_are_relative_to_the_recipe(tmp_path, monkeypatch):
 
 def test_two_keys_suffice_and_the_rest_are_the_dataclasses_defaults(recipe):
     least = recipe()
-    assert least == Recipe(ensemble=type(least.ensemble)("a.pdb", "b.xtc"), store=type(least.store)("a.zarr"))
-    assert type(least) is Recipe
+    assert least == TrajectoryRecipe(ensemble=type(least.ensemble)("a.pdb", "b.xtc"), store=type(least.store)("a.zarr"))
+    assert type(least) is TrajectoryRecipe
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "kind"),
+    [
+        ("{topology: a.pdb, coordinates: b.xtc}", TrajectoryRecipe),
+        ("{parametrization: 'a:B', frames: 3}", DecoderRecipe),
+        ("{map: a.mrc}", MapRecipe),
+    ],
+)
+def test_the_ensembles_own_key_says_what_kind_of_recipe_it_is(recipe, ensemble, kind):
+    assert type(recipe(f"ensemble: {ensemble}\nstore: {{path: a.zarr}}\n")) is kind
+
+
+def test_a_key_of_another_kind_is_named_as_that(problems):
+    ((line, problem),) = problems("ensemble: {map: a.mrc}\nstore: {path: a.zarr}\nscattering: {table: peng1996}\n")
+    assert line == "3"
+    assert problem.what == "unknown key `scattering`"
+    assert "`topology` and `coordinates`" in problem.fix
+
+
+@pytest.mark.parametrize("key", ["sampling: point", "upsampling: 2", "accept_error: 0.1"])
+def test_a_key_of_the_fft_method_says_so_without_it(problems, recipe, key):
+    ((line, problem),) = problems(LEAST + f"render:\n  {key}\n")
+    assert (line, problem.what) == ("4", f"`render.{key.split(':')[0]}` is for the FFT method")
+    assert "`method: fft`" in problem.fix
+    assert recipe(LEAST + f"render:\n  method: fft\n  {key}\n").render.method == "fft"
+
+
+def test_where_a_file_lies_decides_no_voxel_but_its_argument_does(recipe):
+    text = "ensemble: {{parametrization: 'a:B', frames: 3, files: {{{}}}}}\nposes: {}\nstore: {{path: a.zarr}}\n"
+    one = recipe_hash(recipe(text.format("weights: w.npz", "{table: p.csv}")))
+    assert recipe_hash(recipe(text.format("weights: other/w.npz", "{table: q.csv}"))) == one
+    assert recipe_hash(recipe(text.format("mean: w.npz", "{table: p.csv}"))) != one
+    assert recipe_hash(recipe(text.format("weights: w.npz", "{random: true}"))) != one
 
 
 def test_a_whole_number_is_a_number_and_a_list_is_a_shape(recipe):
@@ -219,8 +254,9 @@ def _settings(cls):
 def test_the_schema_describes_every_key_and_allows_no_other():
     document = schema()
     assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    objects = {"Recipe": document, **document["$defs"]}
-    for cls in _settings(Recipe):
+    objects = document["$defs"]
+    assert [choice["$ref"] for choice in document["anyOf"]] == [f"#/$defs/{kind.__name__}" for kind in KINDS]
+    for cls in {cls for kind in KINDS for cls in _settings(kind)}:
         assert objects[cls.__name__]["additionalProperties"] is False
         for field in fields(cls):
             assert objects[cls.__name__]["properties"][field.name]["description"], f"{cls.__name__}.{field.name}"

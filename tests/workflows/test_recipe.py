@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from cryovox.tasks.ensemble.base import AlignSettings, EnsembleSettings, FrameSlice
+from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
 from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import RenderSettings
 from cryovox.tasks.store.layout import StoreSettings
-from cryovox.workflows.recipe import ABSENT, Recipe, differing, recipe_hash, store_deciding, to_plain
+from cryovox.workflows.recipe import ABSENT, TrajectoryRecipe, differing, recipe_hash, store_deciding, to_plain
 
-RECIPE = Recipe(ensemble=EnsembleSettings("a.pdb", "b.xtc"), store=StoreSettings("a.zarr"))
+RECIPE = TrajectoryRecipe(ensemble=TrajectorySettings("a.pdb", "b.xtc"), store=StoreSettings("a.zarr"))
 
 
 def test_the_plain_recipe_holds_every_default():
@@ -42,9 +42,9 @@ def test_where_the_store_lies_decides_no_voxel():
         ({"grid": GridSettings((256, 256, 256))}, "grid.shape"),
         ({"render": RenderSettings(tolerance=1e-6)}, "render.tolerance"),
         ({"store": StoreSettings("a.zarr", "float16")}, "store.dtype"),
-        ({"ensemble": EnsembleSettings("a.pdb", "b.xtc", frames=FrameSlice(step=2))}, "ensemble.frames.step"),
-        ({"ensemble": EnsembleSettings("a.pdb", "b.xtc", align=AlignSettings())}, "ensemble.align"),
-        ({"ensemble": EnsembleSettings("a.pdb", "b.xtc", elements={"CAL": "Ca"})}, "ensemble.elements.CAL"),
+        ({"ensemble": TrajectorySettings("a.pdb", "b.xtc", frames=FrameSlice(step=2))}, "ensemble.frames.step"),
+        ({"ensemble": TrajectorySettings("a.pdb", "b.xtc", align=AlignSettings())}, "ensemble.align"),
+        ({"ensemble": TrajectorySettings("a.pdb", "b.xtc", elements={"CAL": "Ca"})}, "ensemble.elements.CAL"),
     ],
 )
 def test_every_other_key_changes_the_hash_and_is_named(change, key):
@@ -54,15 +54,15 @@ def test_every_other_key_changes_the_hash_and_is_named(change, key):
 
 
 def test_the_hash_is_sha256_of_sorted_compact_json():
-    elements = replace(RECIPE, ensemble=EnsembleSettings("a.pdb", "b.xtc", elements={"Å": "C"}))
+    elements = replace(RECIPE, ensemble=TrajectorySettings("a.pdb", "b.xtc", elements={"Å": "C"}))
     text = json.dumps(store_deciding(elements), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert '"elements":{"Å":"C"}' in text
     assert recipe_hash(elements) == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_the_order_of_keys_does_not_change_the_hash():
-    one = replace(RECIPE, ensemble=EnsembleSettings("a", "b", elements={"X": "C", "Y": "N"}))
-    other = replace(RECIPE, ensemble=EnsembleSettings("a", "b", elements={"Y": "N", "X": "C"}))
+    one = replace(RECIPE, ensemble=TrajectorySettings("a", "b", elements={"X": "C", "Y": "N"}))
+    other = replace(RECIPE, ensemble=TrajectorySettings("a", "b", elements={"Y": "N", "X": "C"}))
     assert recipe_hash(one) == recipe_hash(other)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryovox.tasks.ensemble.base import AlignSettings, EnsembleSettings, FrameSlice
-from cryovox.tasks.ensemble.trajectory import open_ensemble
+from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
+from cryovox.tasks.ensemble.trajectory import open_trajectory
 from cryovox.tasks.errors import FrameFault, LockLost
 from cryovox.tasks.grid import GridSettings, VoxelGrid, containing
 from cryovox.tasks.render.base import CertificateSettings, RenderSettings
@@ -19,33 +19,33 @@ from cryovox.tasks.store.lock import acquire
 from cryovox.tasks.store.read import read_frames
 from cryovox.tasks.values import FrameStatus
 from cryovox.tasks.values import joined as joined_bricks
-from cryovox.workflows import shards, volumes
+from cryovox.workflows import atoms, footprint, shards, volumes
 from cryovox.workflows.extents import FindExtents, joined
-from cryovox.workflows.job import Job, with_first_frame
-from cryovox.workflows.recipe import Recipe
+from cryovox.workflows.job import Job
+from cryovox.workflows.recipe import TrajectoryRecipe
 
 
 @pytest.fixture(scope="module")
 def ensemble(quickstart):
-    settings = EnsembleSettings("adk.pdb", "adk.xtc", "name CA", FrameSlice(0, None, 20), AlignSettings())
-    return settings, open_ensemble(settings, quickstart)
+    settings = TrajectorySettings("adk.pdb", "adk.xtc", "name CA", FrameSlice(0, None, 20), AlignSettings())
+    return settings, open_trajectory(settings, quickstart)
 
 
 @pytest.fixture
 def job(tmp_path, ensemble):
     """Five frames of Cα atoms on coarse voxels, begun, under a lock of ours."""
     settings, opened = ensemble
-    recipe = Recipe(
+    recipe = TrajectoryRecipe(
         settings,
         StoreSettings("x.zarr"),
         grid=GridSettings(voxel_size=2.0),
         certificate=CertificateSettings(frames=2, voxels=512),
     )
     store = tmp_path / "x.zarr"
-    with acquire(run_folder(store)) as lock, FindExtents(opened, np.arange(5), "extents").open() as session:
+    with acquire(run_folder(store)) as lock, FindExtents(recipe, opened, np.arange(5), "extents").open() as session:
         extents = session.do(0)
         layout = StoreLayout(containing(extents.minimum, extents.maximum, recipe.grid), 5, "float32")
-        made = with_first_frame(Job(recipe, opened, layout, store, lock.uuid), np.zeros((214, 3)))
+        made = Job(recipe, opened, layout, store, lock.uuid, footprint.Footprint(4, 8, 0))
         volumes.begin(made)
         yield made
 
@@ -58,10 +58,10 @@ def test_every_frame_is_the_direct_sum_of_its_placed_atoms(job):
         receipts = [session.do(unit) for unit in workload.units]
         assert [r.statuses for r in receipts] == [(1, 0, 0)] * 5
         assert max(r.mass_error for r in receipts) < 1e-5
-        batch = session.read(np.arange(5))
+        batch = session.drawing.frames.read(np.arange(5))
         for frame in range(5):
             every = tuple(np.arange(n) for n in job.layout.grid.shape)
-            direct = direct_block(job.layout.grid, every, batch.positions[frame], *session.gaussians)
+            direct = direct_block(job.layout.grid, every, batch.positions[frame], *session.drawing._gaussians)
             stored = read_frames(job.store, [frame])[0]
             assert np.linalg.norm(stored - direct) <= 1e-5 * np.linalg.norm(direct)
     certificate = volumes.finish(job)
@@ -74,9 +74,9 @@ def test_the_transform_in_the_ledger_takes_the_source_to_the_box(job):
     with volumes.Volumes(job, (3,)).open() as session:
         session.do(3)
         record = ledger.read(job.store, job.layout, 3).frames[0]
-        raw = session.reader.read(np.array([record.source_frame]))
+        raw = session.drawing.frames.reader.read(np.array([record.source_frame]))
         placed = raw.positions[0].astype(float) @ np.array(record.rotation).T + record.translation
-        np.testing.assert_allclose(placed, session.read(np.array([3])).positions[0], atol=1e-9)
+        np.testing.assert_allclose(placed, session.drawing.frames.read(np.array([3])).positions[0], atol=1e-9)
     assert record.source_frame == 60
     assert record.status is FrameStatus.DONE
 
@@ -142,7 +142,7 @@ def test_a_shard_is_the_same_bytes_however_few_atoms_are_drawn_at_once(job, monk
         file = job.layout.shard_file(job.store, 2)
         whole, record = file.read_bytes(), ledger.read(job.store, job.layout, 2)
         ledger.withdraw(job.store, job.layout, 2)
-        monkeypatch.setattr(shards, "ATOMS_AT_ONCE", at_once)
+        monkeypatch.setattr(atoms, "ATOMS_AT_ONCE", at_once)
         session.do(2)
     assert file.read_bytes() == whole
     assert ledger.read(job.store, job.layout, 2) == record
@@ -167,8 +167,8 @@ def test_the_first_answer_stands_where_the_scheduler_gave_a_shard_to_two_workers
 
 def test_frames_drawn_in_parts_join_to_the_same_bricks(job):
     with volumes.Volumes(job, (1,)).open() as session:
-        whole = shards.render_batch(session, session.read(np.arange(5)))
-        parts = [shards.render_batch(session, session.read(some)) for some in np.array_split(np.arange(5), 3)]
+        whole = shards.render_batch(session, session.drawing.frames.read(np.arange(5)))
+        parts = [shards.render_batch(session, session.drawing.frames.read(some)) for some in np.array_split(np.arange(5), 3)]
     pieces = joined_bricks(parts)
     np.testing.assert_array_equal(pieces.frames, whole.frames)
     np.testing.assert_array_equal(pieces.indices, whole.indices)
@@ -176,12 +176,13 @@ def test_frames_drawn_in_parts_join_to_the_same_bricks(job):
 
 
 def test_extents_of_parts_join_to_the_extents_of_all(ensemble):
-    _, opened = ensemble
-    with FindExtents(opened, np.arange(5), "all").open() as session:
+    settings, opened = ensemble
+    recipe = TrajectoryRecipe(settings, StoreSettings("x.zarr"))
+    with FindExtents(recipe, opened, np.arange(5), "all").open() as session:
         whole = session.do(0)
     parts = []
     for frame in range(5):
-        with FindExtents(opened, np.array([frame]), "one").open() as session:
+        with FindExtents(recipe, opened, np.array([frame]), "one").open() as session:
             parts.append(session.do(0))
     np.testing.assert_array_equal(joined(parts).minimum, whole.minimum)
     np.testing.assert_array_equal(joined(parts).maximum, whole.maximum)

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from MDAnalysisTests import datafiles
 
-from cryovox.tasks.ensemble.base import AlignSettings, EnsembleSettings, FrameSlice
+from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
 from cryovox.tasks.ensemble.headers import dcd_layout
 from cryovox.tasks.ensemble.placement import place
 from cryovox.tasks.ensemble.sandbox import Sandbox
-from cryovox.tasks.ensemble.trajectory import FrameReader, open_ensemble
+from cryovox.tasks.ensemble.trajectory import FrameReader, open_trajectory
 from cryovox.tasks.errors import DecoderFault, FrameFault, Refusal
 
 PAIRS = {
@@ -47,13 +47,13 @@ def sandbox():
         yield sandbox
 
 
-def settings(pair: str = "pdb+xtc", **changes) -> EnsembleSettings:
-    return replace(EnsembleSettings(*PAIRS[pair]), **changes)
+def settings(pair: str = "pdb+xtc", **changes) -> TrajectorySettings:
+    return replace(TrajectorySettings(*PAIRS[pair]), **changes)
 
 
-def problems(wanted: EnsembleSettings, folder: Path, sandbox: Sandbox):
+def problems(wanted: TrajectorySettings, folder: Path, sandbox: Sandbox):
     with pytest.raises(Refusal) as refused:
-        open_ensemble(wanted, folder, sandbox)
+        open_trajectory(wanted, folder, sandbox)
     assert all(problem.what and problem.where for problem in refused.value.problems)
     return refused.value.problems
 
@@ -61,7 +61,7 @@ def problems(wanted: EnsembleSettings, folder: Path, sandbox: Sandbox):
 @pytest.mark.parametrize(("pair", "select"), [(pair, "protein and not name H*" if "gro" in pair else "all") for pair in PAIRS])
 def test_every_format_reads_as_mdanalysis_reads_it(pair, select, folder, sandbox, tmp_path):
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.iterdir()}
-    ensemble = open_ensemble(settings(pair, select=select), folder, sandbox)
+    ensemble = open_trajectory(settings(pair, select=select), folder, sandbox)
     n = ensemble.trajectory.n_frames
     wanted = np.array([n - 1, 0, 3, 3, 1])
     with FrameReader(ensemble.trajectory, sandbox) as reader:
@@ -81,7 +81,7 @@ def test_every_format_reads_as_mdanalysis_reads_it(pair, select, folder, sandbox
 
 
 def test_psf_and_pdb_give_the_same_elements_and_the_same_molecule(folder, sandbox):
-    one, two = (open_ensemble(settings(pair), folder, sandbox) for pair in ("pdb+xtc", "psf+dcd"))
+    one, two = (open_trajectory(settings(pair), folder, sandbox) for pair in ("pdb+xtc", "psf+dcd"))
     np.testing.assert_array_equal(one.atomic_numbers, two.atomic_numbers)
     assert np.bincount(one.atomic_numbers)[[1, 6, 7, 8, 16]].tolist() == [1685, 1040, 289, 320, 7]
     with FrameReader(one.trajectory, sandbox) as a, FrameReader(two.trajectory, sandbox) as b:
@@ -91,12 +91,12 @@ def test_psf_and_pdb_give_the_same_elements_and_the_same_molecule(folder, sandbo
 def test_gro_names_resolve_water_and_ions_too_but_not_virtual_sites(folder, sandbox):
     (problem,) = problems(settings("gro+trr"), folder, sandbox)
     assert problem.got == "MW (11084 in SOL)"
-    ensemble = open_ensemble(settings("gro+trr", select="not name MW"), folder, sandbox)
+    ensemble = open_trajectory(settings("gro+trr", select="not name MW"), folder, sandbox)
     assert np.bincount(ensemble.atomic_numbers)[[8, 11]].tolist() == [11084 + 320, 4]
 
 
 def test_the_quickstart_closes_by_six_point_eight_angstrom(folder, sandbox):
-    ensemble = open_ensemble(settings(select="protein", align=AlignSettings()), folder, sandbox)
+    ensemble = open_trajectory(settings(select="protein", align=AlignSettings()), folder, sandbox)
     with FrameReader(ensemble.trajectory, sandbox) as reader:
         batch = place(np.arange(2), reader.read(ensemble.source_frames[[0, -1]]), ensemble.placement)
     first, last = batch.positions[:, ensemble.placement.align]
@@ -107,17 +107,17 @@ def test_the_quickstart_closes_by_six_point_eight_angstrom(folder, sandbox):
 
 @pytest.mark.parametrize("taken", [(0, None, 1), (10, 20, 3), (-5, None, 1), (90, 1000, 2)])
 def test_frames_are_taken_as_python_slices_take_them(taken, folder, sandbox):
-    ensemble = open_ensemble(settings(frames=FrameSlice(*taken)), folder, sandbox)
+    ensemble = open_trajectory(settings(frames=FrameSlice(*taken)), folder, sandbox)
     assert ensemble.source_frames.tolist() == list(range(98))[slice(*taken)]
 
 
 @pytest.mark.parametrize("pair", ["pdb+xtc", "psf+dcd"])
 def test_distances_in_a_selection_are_those_of_the_first_frame_taken(pair, folder, sandbox):
     for start in (0, 97):
-        ensemble = open_ensemble(
+        ensemble = open_trajectory(
             settings(pair, select="byres around 6 (resid 36 and name CA)", frames=FrameSlice(start)), folder, sandbox
         )
-        whole = open_ensemble(settings(pair), folder, sandbox)
+        whole = open_trajectory(settings(pair), folder, sandbox)
         with FrameReader(whole.trajectory, sandbox) as reader:
             (points,) = reader.read(np.array([start])).positions
         with warnings.catch_warnings():
@@ -128,7 +128,7 @@ def test_distances_in_a_selection_are_those_of_the_first_frame_taken(pair, folde
 
 
 def test_an_ensemble_travels_by_pickle(folder, sandbox):
-    ensemble = open_ensemble(settings(align=AlignSettings()), folder, sandbox)
+    ensemble = open_trajectory(settings(align=AlignSettings()), folder, sandbox)
     copy = pickle.loads(pickle.dumps(ensemble))
     np.testing.assert_array_equal(copy.trajectory.offsets, ensemble.trajectory.offsets)
     np.testing.assert_array_equal(copy.placement.reference, ensemble.placement.reference)
@@ -139,9 +139,9 @@ def test_the_client_imports_neither_mdanalysis_nor_jax(folder):
     code = f"""
 import sys
 from pathlib import Path
-from cryovox.tasks.ensemble.base import EnsembleSettings
-from cryovox.tasks.ensemble.trajectory import open_ensemble
-assert len(open_ensemble(EnsembleSettings("adk.pdb", "adk.xtc"), Path({str(folder)!r})).source_frames) == 98
+from cryovox.tasks.ensemble.frames import TrajectorySettings
+from cryovox.tasks.ensemble.trajectory import open_trajectory
+assert len(open_trajectory(TrajectorySettings("adk.pdb", "adk.xtc"), Path({str(folder)!r})).source_frames) == 98
 print(sorted({{"MDAnalysis", "jax", "dask", "yaml"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
@@ -165,7 +165,7 @@ def test_a_file_that_brings_the_child_down_is_refused(folder):
 
 
 def test_missing_files_and_bad_maps_are_told_together(folder, sandbox):
-    wanted = EnsembleSettings("no.pdb", "no.xtc", elements={"CA": "Q"})
+    wanted = TrajectorySettings("no.pdb", "no.xtc", elements={"CA": "Q"})
     found = problems(wanted, folder, sandbox)
     assert [problem.where.split(":")[0] for problem in found] == [
         "ensemble.topology",
@@ -198,7 +198,7 @@ def test_each_bad_setting_is_named_with_its_key(changes, where, got, folder, san
 
 
 def test_all_problems_of_a_recipe_are_told_together(folder, sandbox):
-    wanted = EnsembleSettings(
+    wanted = TrajectorySettings(
         "adk.pdb", "adk_oplsaa.xtc", select="protein", align=AlignSettings(select="name Q"), frames=FrameSlice(10)
     )
     found = problems(wanted, folder, sandbox)
@@ -228,7 +228,7 @@ def test_what_no_parser_reads_is_refused_in_the_parsers_words(name, content, fol
     (tmp_path / name).write_bytes(content)
     is_topology = Path(name).suffix in (".pdb", ".psf", ".gro")
     topology, coordinates = (name, folder / "adk.xtc") if is_topology else (folder / "adk.pdb", name)
-    (problem,) = problems(EnsembleSettings(str(topology), str(coordinates)), tmp_path, sandbox)
+    (problem,) = problems(TrajectorySettings(str(topology), str(coordinates)), tmp_path, sandbox)
     assert "cannot be read as" in problem.what
     assert problem.where == f"ensemble.{'topology' if is_topology else 'coordinates'}: {tmp_path / name}"
     assert problem.got
@@ -237,7 +237,7 @@ def test_what_no_parser_reads_is_refused_in_the_parsers_words(name, content, fol
 @pytest.mark.parametrize(("true", "said"), [("adk.xtc", "dcd"), ("adk_dims.dcd", "xtc"), ("adk.xtc", "trr")])
 def test_an_extension_that_lies_is_refused(true, said, folder, sandbox, tmp_path):
     shutil.copy(folder / true, tmp_path / f"lie.{said}")
-    (problem,) = problems(EnsembleSettings(str(folder / "adk.pdb"), f"lie.{said}"), tmp_path, sandbox)
+    (problem,) = problems(TrajectorySettings(str(folder / "adk.pdb"), f"lie.{said}"), tmp_path, sandbox)
     assert problem.what == f"the file cannot be read as {said.upper()}"
 
 
@@ -258,12 +258,12 @@ def test_a_trajectory_cut_short_is_refused_until_its_last_frame_is_named(name, s
     assert problem.what.startswith("the trajectory is cut short")
     assert f"{n} complete frames" in problem.got
     assert f"frames: {{stop: {n}}}" in problem.fix
-    ensemble = open_ensemble(replace(wanted, frames=FrameSlice(stop=n)), tmp_path, sandbox)
+    ensemble = open_trajectory(replace(wanted, frames=FrameSlice(stop=n)), tmp_path, sandbox)
     assert ensemble.trajectory.n_frames == len(ensemble.source_frames) == n
 
 
 def test_a_dcd_whose_header_announces_more_frames_is_taken_and_noted(folder, sandbox):
-    ensemble = open_ensemble(settings("psf+dcd"), folder, sandbox)
+    ensemble = open_trajectory(settings("psf+dcd"), folder, sandbox)
     assert "adk_dims.dcd: its header announces 500 frames, the file holds 98" in ensemble.notes
 
 
@@ -293,7 +293,7 @@ def test_a_frame_that_cannot_be_true_is_named(value, reason, folder, sandbox, tm
     wanted = replace(settings("psf+dcd", select="name CA"), topology=str(folder / "adk.psf"), coordinates=str(path))
     (problem,) = problems(replace(wanted, frames=FrameSlice(7)), tmp_path, sandbox)
     assert reason in problem.got
-    ensemble = open_ensemble(wanted, tmp_path, sandbox)
+    ensemble = open_trajectory(wanted, tmp_path, sandbox)
     with FrameReader(ensemble.trajectory, sandbox) as reader:
         with pytest.raises(FrameFault, match=reason) as fault:
             reader.read(np.arange(5, 10))
@@ -312,7 +312,7 @@ def test_atoms_on_one_line_are_not_superposed(folder, sandbox, tmp_path):
 
 def test_a_file_that_changes_during_the_run_is_noticed_and_its_good_frames_still_read(folder, sandbox, tmp_path):
     path = Path(shutil.copy(folder / "adk.xtc", tmp_path))
-    ensemble = open_ensemble(settings(coordinates=str(path)), folder, sandbox)
+    ensemble = open_trajectory(settings(coordinates=str(path)), folder, sandbox)
     with FrameReader(ensemble.trajectory, sandbox) as reader:
         pid = reader.read(np.array([0])) and reader.pid
         os.truncate(path, path.stat().st_size - 100)
@@ -334,7 +334,7 @@ def test_a_file_that_changes_during_the_run_is_noticed_and_its_good_frames_still
 
 
 def test_a_killed_child_is_replaced_and_the_read_repeated(folder, sandbox):
-    ensemble = open_ensemble(settings(), folder, sandbox)
+    ensemble = open_trajectory(settings(), folder, sandbox)
     with FrameReader(ensemble.trajectory, sandbox) as reader:
         before = reader.read(np.arange(3))
         pid = reader.pid
@@ -345,7 +345,7 @@ def test_a_killed_child_is_replaced_and_the_read_repeated(folder, sandbox):
 
 
 def test_a_child_that_fails_twice_is_a_fault(folder, sandbox):
-    ensemble = open_ensemble(settings(), folder, sandbox)
+    ensemble = open_trajectory(settings(), folder, sandbox)
     with (
         FrameReader(ensemble.trajectory, sandbox, timeout=0.0) as reader,
         pytest.raises(DecoderFault, match=r"adk\.xtc, among frames 0…2: .* no answer"),
@@ -354,7 +354,7 @@ def test_a_child_that_fails_twice_is_a_fault(folder, sandbox):
 
 
 def test_a_reader_closes_its_own_child_and_no_other(folder, sandbox):
-    ensemble = open_ensemble(settings(), folder, sandbox)
+    ensemble = open_trajectory(settings(), folder, sandbox)
     with FrameReader(ensemble.trajectory) as reader:
         reader.read(np.arange(1))
         assert reader.pid not in (None, sandbox.pid)
@@ -365,7 +365,7 @@ def test_a_reader_closes_its_own_child_and_no_other(folder, sandbox):
 
 
 def test_large_reads_are_cut_into_answers_of_bounded_size(folder, sandbox, monkeypatch):
-    ensemble = open_ensemble(settings(), folder, sandbox)
+    ensemble = open_trajectory(settings(), folder, sandbox)
     with FrameReader(ensemble.trajectory, sandbox) as reader:
         whole = reader.read(np.arange(7))
         monkeypatch.setattr("cryovox.tasks.ensemble.trajectory._AT_ONCE", 3341 * 12 * 2)
@@ -382,7 +382,7 @@ def test_names_with_spaces_and_signs_are_read(folder, sandbox, tmp_path):
     odd.mkdir()
     shutil.copy(folder / "adk.pdb", odd / "ä b.PDB")
     shutil.copy(folder / "adk.xtc", odd / "ä b.XTC")
-    ensemble = open_ensemble(EnsembleSettings("ä b.PDB", "ä b.XTC"), odd, sandbox)
+    ensemble = open_trajectory(TrajectorySettings("ä b.PDB", "ä b.XTC"), odd, sandbox)
     with FrameReader(ensemble.trajectory, sandbox) as reader:
         assert reader.read(np.array([97])).positions.shape == (1, 3341, 3)
     assert ensemble.sources[1].name == "ä b.XTC"

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from cryovox.tasks.grid import VoxelGrid
-from cryovox.tasks.render.base import CertificateSettings
+from cryovox.tasks.render.base import CertificateSettings, RenderSettings
 from cryovox.tasks.render.bricks import BrickEngine
 from cryovox.tasks.render.certificate import accuracy, certified_frames, limit, relative
 from cryovox.tasks.render.direct import direct_block
+from cryovox.tasks.render.oracle import GaussianOracle
 from cryovox.tasks.scattering.gaussians import gaussians
 from cryovox.tasks.values import Atoms
 
@@ -28,7 +29,7 @@ def test_the_whole_box_gives_the_exact_error(frame):
     grid, bricks, points, a, v = frame
     direct = direct_block(grid, tuple(np.arange(n) for n in grid.shape), points, a, v)
     stored = bricks.dense(grid)[0].astype(float)
-    found = accuracy(grid, bricks, 0, points, a, v, WHOLE)
+    found = accuracy(grid, bricks, 0, GaussianOracle(points, a, v), WHOLE)
     assert found.n_voxels == grid.n_voxels
     assert found.squared_error == pytest.approx(((stored - direct) ** 2).sum(), rel=1e-9)
     assert found.squared_norm == pytest.approx((stored**2).sum(), rel=1e-12)
@@ -37,12 +38,12 @@ def test_the_whole_box_gives_the_exact_error(frame):
 
 def test_the_sample_estimates_it(frame):
     grid, bricks, points, a, v = frame
-    whole = relative([accuracy(grid, bricks, 0, points, a, v, WHOLE)])[0]
-    sampled = [relative([accuracy(grid, bricks, i, points, a, v, CertificateSettings())])[0] for i in range(8)]
+    whole = relative([accuracy(grid, bricks, 0, GaussianOracle(points, a, v), WHOLE)])[0]
+    sampled = [relative([accuracy(grid, bricks, i, GaussianOracle(points, a, v), CertificateSettings())])[0] for i in range(8)]
     assert np.sqrt(np.mean(np.square(sampled))) == pytest.approx(whole, rel=0.3)
     assert len(set(sampled)) == 8  # each frame draws its own voxels
-    again = accuracy(grid, bricks, 3, points, a, v, CertificateSettings())
-    assert again == accuracy(grid, bricks, 3, points, a, v, CertificateSettings())
+    again = accuracy(grid, bricks, 3, GaussianOracle(points, a, v), CertificateSettings())
+    assert again == accuracy(grid, bricks, 3, GaussianOracle(points, a, v), CertificateSettings())
 
 
 @pytest.mark.parametrize("wrong", ["scaled", "axes swapped", "shifted", "a brick lost", "all zero", "a stray brick"])
@@ -65,9 +66,10 @@ def test_wrong_voxels_exceed_the_limit(frame, wrong):
         fullest = np.abs(values).sum((1, 2, 3)).argmax()
         values, indices = np.vstack([values, values[[fullest]]]), np.vstack([indices, [empty]])
     damaged = dataclasses.replace(bricks, values=values, indices=indices, frames=np.zeros(len(values), int))
-    errors = relative([accuracy(grid, damaged, 0, points, a, v, CertificateSettings())])
-    assert max(errors) > limit(1e-5, "float32")
-    assert max(relative([accuracy(grid, bricks, 0, points, a, v, CertificateSettings())])) < limit(1e-4, "float32")
+    errors = relative([accuracy(grid, damaged, 0, GaussianOracle(points, a, v), CertificateSettings())])
+    assert max(errors) > limit(RenderSettings(tolerance=1e-5), "float32")
+    right = relative([accuracy(grid, bricks, 0, GaussianOracle(points, a, v), CertificateSettings())])
+    assert max(right) < limit(RenderSettings(tolerance=1e-4), "float32")
 
 
 @pytest.mark.parametrize(("frames", "n", "expected"), [(8, 98, 8), (8, 3, 3), (1, 98, 1), ("all", 5, 5)])

@@ -9,94 +9,153 @@ import pytest
 from cryovox.tasks.render.fft import FFTAtomRenderFn
 from cryovox.tasks.scattering.parameters import LobatoScatteringFactorParameters, PengScatteringFactorParameters
 from cryovox.tasks.volume.independent_atoms import IndependentAtomVolume
-from cryovox.tasks.volume.operators import FourierGaussian
+from cryovox.tasks.volume.operators import FourierGaussian, LobatoScatteringFactor
+from cryovox.tasks.volume.pose import EulerAnglePose
 
 pytestmark = pytest.mark.usefixtures("x64")
 PENG, LOBATO = PengScatteringFactorParameters, LobatoScatteringFactorParameters
 OXYGEN = LOBATO([8])
+SHAPE = (9, 10, 8)
 DRAW = np.random.default_rng(0)
 POINTS = DRAW.uniform(-4, 4, (6, 3))
 B_FACTORS = np.array([9.0, 20.0, 35.0, 60.0, 90.0, 165.0])
 WEIGHTS = np.array([1.0, 0.5, 0.25, 1.0, 0.75, 1.0])
 
 
-def slope_and_gradient(loss, arguments, seed=0):
-    """Of the loss along a random direction: by a fourth-order central difference, and by reverse mode."""
+ROADS = {
+    "error functions": (PENG, {}),
+    "transforms u=1": (LOBATO, {"upsampling": 1}),
+    "transforms u=2": (LOBATO, {"upsampling": 2}),
+    "transforms of points": (LOBATO, {"upsampling": 1, "sampling_mode": "point"}),
+}
+GIVEN = {"positions": POINTS[:4], "weights": WEIGHTS[:4], "b_factors": B_FACTORS[:4] + 10, "one B": np.array(35.0)}
+GIVEN["angles"] = np.array([4.0, 7.0, -5.0])
+
+
+def slope_and_gradient(loss, arguments, scale, seed=0):
+    """Of the loss along a random direction: by a sixth-order central difference, and by reverse mode."""
     draw = np.random.default_rng(seed)
-    directions = [draw.normal(size=np.shape(argument)) for argument in arguments]
+    directions = [scale * draw.normal(size=np.shape(argument)) for argument in arguments]
     value = jax.jit(loss)
 
     def along(step):
         return float(value(*(a + step * d for a, d in zip(arguments, directions, strict=True))))
 
-    e = 1e-3
-    slope = (8 * (along(e) - along(-e)) - (along(2 * e) - along(-2 * e))) / (12 * e)
+    e = 4e-3
+    slope = sum(c * (along(k * e) - along(-k * e)) for k, c in ((1, 45), (2, -9), (3, 1))) / (60 * e)
     gradients = jax.jit(jax.grad(loss, argnums=tuple(range(len(arguments)))))(*arguments)
     return slope, sum(float((g * d).sum()) for g, d in zip(gradients, directions, strict=True))
 
 
-@pytest.mark.parametrize("traced", [("positions", "weights"), ("b_factors",)])
-@pytest.mark.parametrize("path", ["transforms", "error functions"])
-def test_h1_gradients_equal_central_differences(path, traced):
-    """H1: d/d positions, occupancies, B-factors of Σ w·V."""
-    shape = (9, 10, 8)
-    w = np.random.default_rng(1).normal(size=shape)
-    options = {"upsampling": 2} if path == "transforms" else {}
-    draw = FFTAtomRenderFn(shape, 1.2, eps=1e-10, outside="wrap", **options)
-    given = {"positions": POINTS[:3], "weights": WEIGHTS[:3], "b_factors": B_FACTORS[:3]}
+@pytest.mark.parametrize("traced", GIVEN)
+@pytest.mark.parametrize("road", ROADS)
+def test_h1_gradients_equal_central_differences(road, traced):
+    """H1: d/d positions, occupancies, B-factors of atoms and of an element, pose angles, of Σ w·V."""
+    kind, options = ROADS[road]
+    w = np.random.default_rng(1).normal(size=SHAPE)
+    draw = FFTAtomRenderFn(SHAPE, 1.2, eps=1e-12, outside="wrap", b_factor_range=(0, 200), **options)
 
-    def loss(*values):
-        now = given | dict(zip(traced, values, strict=True))
-        points = now.pop("positions")
-        return (w * draw(IndependentAtomVolume.from_tabulated_parameters(
-            (points,), (LOBATO if path == "transforms" else PENG)([6]), b_factors=(now["b_factors"],), weights=(now["weights"],)
-        ))).sum()  # fmt: skip
+    def loss(value):
+        now = {**GIVEN, traced: value}
+        b_factors = now["one B" if traced == "one B" else "b_factors"]
+        volume = IndependentAtomVolume.from_tabulated_parameters(
+            (now["positions"],), kind([6]), b_factors=(b_factors,), weights=(now["weights"],)
+        )
+        return (w * draw(volume.rotate_to_pose(EulerAnglePose(*now["angles"])))).sum()
 
-    slope, gradient = slope_and_gradient(loss, [jnp.asarray(given[name]) for name in traced])
+    scale = {"b_factors": 4.0, "one B": 4.0, "angles": 10.0}.get(traced, 1.0)
+    slope, gradient = slope_and_gradient(loss, [jnp.asarray(GIVEN[traced])], scale)
     assert gradient == pytest.approx(slope, rel=1e-9)
 
 
-def test_h1_gradients_of_an_operators_amplitude_and_width():
+@pytest.mark.parametrize("options", [options for _, options in ROADS.values()])
+def test_h1_gradients_of_an_operators_amplitude_and_width(options):
     """H1: parameters of the scattering factor itself."""
-    shape = (9, 10, 8)
-    w = np.random.default_rng(2).normal(size=shape)
-    for options in ({"upsampling": 1}, {}):
-        draw = FFTAtomRenderFn(shape, 1.2, eps=1e-10, **options)
+    w = np.random.default_rng(2).normal(size=SHAPE)
+    draw = FFTAtomRenderFn(SHAPE, 1.2, eps=1e-12, **options)
 
-        def loss(amplitude, b, draw=draw):
-            return (w * draw(IndependentAtomVolume((POINTS,), (FourierGaussian(amplitude, b),)))).sum()
+    def loss(amplitude, b):
+        return (w * draw(IndependentAtomVolume((POINTS,), (FourierGaussian(amplitude, b),)))).sum()
 
-        slope, gradient = slope_and_gradient(loss, [jnp.asarray(2.0), jnp.asarray(30.0)])
-        assert gradient == pytest.approx(slope, rel=1e-9)
+    slope, gradient = slope_and_gradient(loss, [jnp.asarray(2.0), jnp.asarray(30.0)], 1.0)
+    assert gradient == pytest.approx(slope, rel=1e-9)
 
 
-@pytest.mark.parametrize("options", [{"upsampling": 1}, {}])
-def test_h2_jit_and_vmap_over_frames_equal_a_loop(options):
-    """H2: bare jax and equinox.filter_* alike, on frames of positions and on whole volumes."""
+def test_h1_gradients_without_jit_choose_as_the_function_itself_does():
+    """Under `grad` alone values are known: `auto` and the range of B follow from them."""
+    draw, w = FFTAtomRenderFn(SHAPE, 1.2, eps=1e-3, outside="wrap"), np.random.default_rng(2).normal(size=SHAPE)
+    factor = LobatoScatteringFactor(OXYGEN.a[0], OXYGEN.b[0])
+
+    def loss(draw, b, weights):
+        return (w * draw(IndependentAtomVolume(POINTS, factor, b_factors=b, weights=weights))).sum()
+
+    values = jnp.asarray(B_FACTORS + 60), jnp.asarray(WEIGHTS)
+    fitted = draw.fitted_to(IndependentAtomVolume(POINTS, factor, b_factors=values[0], weights=values[1]))
+    assert (fitted.upsampling, fitted.b_factor_range) == (2, (69.0, 225.0))
+    for got, expected in zip(
+        jax.grad(loss, argnums=(1, 2))(draw, *values), jax.jit(jax.grad(loss, argnums=(1, 2)))(fitted, *values), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_h2_jit_and_vmap_over_frames_equal_a_loop(road):
+    """H2: bare jax and equinox.filter_* alike, on frames of positions and on whole volumes, B and weights traced with them."""
+    kind, options = ROADS[road]
     frames = np.random.default_rng(3).uniform(-5, 5, (3, 6, 3))
-    peng = PENG([7])
-    draw = FFTAtomRenderFn((12, 10, 11), 1.0, eps=1e-9, outside="wrap", **options)
+    draw = FFTAtomRenderFn((12, 10, 11), 1.0, outside="wrap", **options)
 
-    def render(points):
-        return draw(IndependentAtomVolume.from_tabulated_parameters((points,), peng, b_factor_by_element=20.0))
+    def volume_of(points):
+        return IndependentAtomVolume.from_tabulated_parameters(
+            (points[:4], points[4:]), kind([7, 16]), b_factor_by_element=(20.0, 35.0), weights=(WEIGHTS[:4], 0.5)
+        )
 
-    loop = np.stack([render(points) for points in frames])
-    scale = np.abs(loop).max()
-    np.testing.assert_allclose(jax.vmap(render)(frames), loop, atol=1e-14 * scale)
-    np.testing.assert_allclose(jax.jit(jax.vmap(render))(frames), loop, atol=1e-14 * scale)
-    volume = IndependentAtomVolume.from_tabulated_parameters((frames[0],), peng, b_factor_by_element=20.0)
-    for jitted in (jax.jit(draw)(volume), eqx.filter_jit(draw)(volume), eqx.filter_jit(lambda d, v: d(v))(draw, volume)):
-        # a traced B takes another road to the same function
-        np.testing.assert_allclose(jitted, loop[0], atol=1e-9 * scale)
+    loop = np.stack([draw(volume_of(points)) for points in frames])
+    tolerance = {"rtol": 0, "atol": 1e-14 * np.abs(loop).max()}
+    render = lambda points: draw(volume_of(points))  # noqa: E731
+    np.testing.assert_allclose(jax.vmap(render)(frames), loop, **tolerance)
+    np.testing.assert_allclose(jax.jit(jax.vmap(render))(frames), loop, **tolerance)
+    for jitted in (jax.jit(draw), eqx.filter_jit(draw), lambda v: eqx.filter_jit(lambda d, v: d(v))(draw, v)):
+        np.testing.assert_allclose(np.stack([jitted(volume_of(points)) for points in frames[:2]]), loop[:2], **tolerance)
+    np.testing.assert_allclose(jax.vmap(draw)(eqx.filter_vmap(volume_of)(jnp.asarray(frames))), loop, **tolerance)
 
 
-def test_a_traced_b_factor_out_of_range_is_an_error_and_no_wrong_volume():
-    draw = FFTAtomRenderFn((8, 8, 8), 1.0, upsampling=1, outside="wrap")
+@pytest.mark.parametrize("road", ROADS)
+def test_h2_holds_where_each_atom_has_a_traced_b_factor(road):
+    """H2: for transforms, their range must be given, or taken from a volume."""
+    kind, options = ROADS[road]
+    volume = IndependentAtomVolume.from_tabulated_parameters((POINTS,), kind([7]), b_factors=(B_FACTORS,), weights=(WEIGHTS,))
+    draw = FFTAtomRenderFn((12, 10, 11), 1.0, **options)
+    eager = np.asarray(draw(volume))
+    if kind is LOBATO:
+        for traced in (jax.jit(draw), lambda v: jax.vmap(draw)(jax.tree.map(lambda x: x[None], v))):
+            with pytest.raises(ValueError, match=r"give b_factor_range=.* render_fn.fitted_to\(volume\)"):
+                traced(volume)
+    fitted = draw.fitted_to(volume)
+    for got in (fitted(volume), jax.jit(fitted)(volume), jax.vmap(fitted)(jax.tree.map(lambda x: x[None], volume))[0]):
+        np.testing.assert_allclose(got, eager, rtol=0, atol=1e-14 * np.abs(eager).max())
 
-    @jax.jit
+
+@pytest.mark.parametrize("composite", [False, True])
+def test_h2_auto_is_the_same_under_jit_or_refused(composite):
+    """H2: what `auto` follows from is fixed by a volume."""
+    factor = LobatoScatteringFactor(OXYGEN.a[0], OXYGEN.b[0])
+    volume = IndependentAtomVolume(POINTS, factor * FourierGaussian(1.0, 9.0) if composite else factor, b_factors=80.0)
+    draw = FFTAtomRenderFn((12, 10, 11), 1.0, eps=1e-4)
+    with pytest.raises(ValueError, match=r"give a number .* render_fn.fitted_to\(volume\)"):
+        jax.jit(draw)(volume)
+    eager = np.asarray(draw(volume))
+    np.testing.assert_allclose(jax.jit(draw.fitted_to(volume))(volume), eager, rtol=0, atol=1e-14 * np.abs(eager).max())
+
+
+def test_a_b_factor_out_of_range_is_an_error_and_no_wrong_volume():
+    draw = FFTAtomRenderFn((8, 8, 8), 1.0, upsampling=1, outside="wrap", b_factor_range=(0, 2000))
+
     def render(b):
         return draw(IndependentAtomVolume.from_tabulated_parameters((POINTS,), OXYGEN, b_factors=(b,)))
 
-    assert np.isfinite(render(B_FACTORS)).all()
-    with pytest.raises(Exception, match="b_factors under jit or grad must lie between 0 and 2000"):
-        jax.block_until_ready(render(B_FACTORS * 100))
+    assert np.isfinite(jax.jit(render)(B_FACTORS)).all()
+    with pytest.raises(Exception, match="b_factors must stay within the b_factor_range of 0 to 2000"):
+        jax.block_until_ready(jax.jit(render)(B_FACTORS * 100))
+    with pytest.raises(ValueError, match=r"b_factor_range is .* but there are b_factors from 900 to 16500"):
+        render(B_FACTORS * 100)

@@ -31,7 +31,7 @@ def direct(points, amplitudes, variances, shape, h, images=4):
 def test_windows_and_the_whole_box_give_the_direct_sum_over_images(voxels):
     got = periodic_average(jnp.asarray(POINTS), jnp.asarray(AMPLITUDES), jnp.asarray(VARIANCES), SHAPE, H, voxels)
     expected = direct(POINTS, AMPLITUDES, VARIANCES, SHAPE, H)
-    np.testing.assert_allclose(got, expected, atol=(1e-10 if voxels else 1e-14) * np.abs(expected).max())
+    np.testing.assert_allclose(got, expected, rtol=0, atol=(1e-10 if voxels else 1e-14) * np.abs(expected).max())
     assert float(got.sum()) * H**3 == pytest.approx(AMPLITUDES.sum(), rel=1e-9)
 
 
@@ -42,11 +42,27 @@ def test_gaussians_wider_than_the_box_are_wrapped():
 
 
 def test_the_reach_follows_the_tolerance_and_the_widest_atom():
-    amplitudes, variances = np.ones(2), np.array([[0.5, 1.0], [0.5, 4.0]])
+    amplitudes, variances = (1.0, 1.0), (0.5, 4.0)
     one = [reach(amplitudes, variances, (64, 64, 64), 1.0, eps) for eps in (1e-3, 1e-6, 1e-9)]
     assert one == sorted(one)
     assert all(3 * 2 < voxels < 8 * 2 for voxels in one)
     assert reach(amplitudes, variances, (64, 64, 12), 1.0, 1e-6) is None
+
+
+def test_a_gaussian_of_no_width_is_a_point_in_its_voxel_and_a_negative_one_no_number():
+    """Inside a voxel, and on the face between two: half in each."""
+    points, a = jnp.array([[0.3, 0.0, 0.0], [2.5, -1.0, 3.2]]), jnp.array([[2.0], [1.0]])
+    expected = np.zeros((9, 8, 10))
+    expected[4, 4, 5] = 2.0
+    expected[7, 3, 7] = expected[7, 3, 8] = 0.5
+    for voxels in (reach((1.0,), (0.0,), (9, 8, 10), 1.0, 1e-16), None):
+        got = periodic_average(points, a, jnp.zeros((2, 1)), (9, 8, 10), 1.0, voxels)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-15)
+        slope = jax.grad(lambda v, voxels=voxels: periodic_average(points, a, v, (9, 8, 10), 1.0, voxels).sum())(
+            jnp.zeros((2, 1))
+        )
+        assert np.isfinite(slope).all()
+        assert np.isnan(periodic_average(points, a, jnp.full((2, 1), -1.0), (9, 8, 10), 1.0, voxels)).any()
 
 
 def test_portions_of_many_atoms_and_of_none():
@@ -57,7 +73,7 @@ def test_portions_of_many_atoms_and_of_none():
         periodic_average(jnp.asarray(points[i::7]), jnp.asarray(a[i::7]), jnp.asarray(v[i::7]), (24, 24, 24), 1.0, 7)
         for i in range(7)
     )
-    np.testing.assert_allclose(parts, whole, atol=1e-13)
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-13)
     none = jnp.zeros((0, 3)), jnp.zeros((0, 1)), jnp.ones((0, 1))
     assert not any(np.asarray(periodic_average(*none, (8, 8, 8), 1.0, voxels)).any() for voxels in (3, None))
 
@@ -69,4 +85,4 @@ def test_gradients_of_both_ways_agree():
         return (w * periodic_average(points, jnp.asarray(AMPLITUDES), jnp.asarray(VARIANCES), SHAPE, H, voxels)).sum()
 
     windows, everywhere = (jax.grad(loss)(jnp.asarray(POINTS), voxels) for voxels in (6, None))
-    np.testing.assert_allclose(windows, everywhere, atol=1e-9 * float(jnp.abs(everywhere).max()))
+    np.testing.assert_allclose(windows, everywhere, rtol=0, atol=1e-9 * float(jnp.abs(everywhere).max()))

@@ -34,11 +34,11 @@ def test_poses_move_them_as_they_move_a_gaussian_mixture():
         mixture = GaussianMixtureVolume(points, 1.0, 1.0)
         for inverse in (False, True):
             expected = mixture.rotate_to_pose(pose, inverse).positions
-            np.testing.assert_allclose(volume.rotate_to_pose(pose, inverse).positions[name], expected, atol=1e-14)
+            np.testing.assert_allclose(volume.rotate_to_pose(pose, inverse).positions[name], expected, rtol=0, atol=1e-14)
         moved = volume.translate_to_pose(pose).positions[name]
-        np.testing.assert_allclose(moved, mixture.translate_to_pose(pose).positions, atol=1e-14)
+        np.testing.assert_allclose(moved, mixture.translate_to_pose(pose).positions, rtol=0, atol=1e-14)
         back = volume.rotate_to_pose(pose).rotate_to_pose(pose, inverse=True)
-        np.testing.assert_allclose(back.positions[name], points, atol=1e-14)
+        np.testing.assert_allclose(back.positions[name], points, rtol=0, atol=1e-14)
 
 
 def test_b_factors_of_elements_and_of_atoms_add():

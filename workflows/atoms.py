@@ -1,0 +1,128 @@
+"""A trajectory's frames: read, placed, posed, and drawn as Gaussians on bricks or through the transform of the box."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from ..tasks.ensemble.frames import TrajectoryEnsemble
+from ..tasks.ensemble.placement import place, posed
+from ..tasks.ensemble.trajectory import FrameReader
+from ..tasks.render.base import Sampling
+from ..tasks.render.certificate import limit
+from ..tasks.render.oracle import GaussianOracle
+from ..tasks.scattering.b_factors import b_factors
+from ..tasks.scattering.gaussians import gaussians
+from ..tasks.values import Atoms, Bricks, FrameBatch
+from .drawing import REPORT, Drawing, Extents, Frames, Subject
+from .job import Job
+from .recipe import TrajectoryRecipe
+
+ATOMS_AT_ONCE = 1 << 18
+"""Atoms of several frames that are placed and drawn at once; a larger frame goes alone. Bounds a worker's memory."""
+EXACT = 1e-9
+"""Of the oracle's Gaussians, where the table is not made of Gaussians."""
+
+
+def atoms_of(recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble) -> Atoms:
+    """What scatters, with its B-factors."""
+    numbers = ensemble.atomic_numbers
+    return Atoms(numbers, b_factors(recipe.scattering.b_factor, len(numbers)), np.ones(len(numbers)))
+
+
+def engine_gaussians(recipe: TrajectoryRecipe, atoms: Atoms) -> tuple[Float64[np.ndarray, "m k"], Float64[np.ndarray, "m k"]]:
+    """Amplitudes (Å) and variances (Å²) of the atoms as the engine draws them."""
+    return gaussians(atoms, recipe.scattering.table, recipe.render.tolerance)
+
+
+class PlacedFrames(Frames[FrameBatch]):
+    """A trajectory's frames in the pose in which they are drawn."""
+
+    def __init__(self, ensemble: TrajectoryEnsemble):
+        self.ensemble = ensemble
+        self.reader = FrameReader(ensemble.trajectory)
+
+    def read(self, frames: Int64[np.ndarray, " f"]) -> FrameBatch:
+        """Their atoms' positions."""
+        batch = place(frames, self.reader.read(self.ensemble.source_frames[frames]), self.ensemble.placement)
+        return batch if self.ensemble.poses is None else posed(batch, self.ensemble.poses)
+
+    def extents(self, frames: Int64[np.ndarray, " f"]) -> Extents:
+        """Of the atoms' centres."""
+        positions = self.read(frames).positions
+        return Extents(positions.min(axis=(0, 1)), positions.max(axis=(0, 1)))
+
+    def close(self) -> None:
+        """Ends the decoding child."""
+        self.reader.close()
+
+
+class AtomDrawing(Drawing[FrameBatch]):
+    """What the two methods share: the frames, and the direct sum that they must equal."""
+
+    def __init__(self, job: Job, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
+        self.frames = PlacedFrames(ensemble)
+        self.atoms = atoms_of(recipe, ensemble)
+        self.limit = limit(recipe.render, job.layout.dtype)
+        self._sampling: Sampling = recipe.render.sampling
+        self._exact = gaussians(self.atoms, recipe.scattering.table, EXACT)
+
+    def at_once(self, n_frames: int) -> int:
+        """By the number of atoms."""
+        return min(n_frames, -(-n_frames * len(self.atoms) // ATOMS_AT_ONCE))
+
+    def subjects(self, batch: FrameBatch) -> Iterator[Subject]:
+        """The direct sum over each frame's atoms."""
+        for i, frame in enumerate(batch.frames.tolist()):
+            yield Subject(
+                frame=frame,
+                source_frame=int(batch.source_frames[i]),
+                time=float(batch.times[i]),
+                rotation=batch.rotations[i],
+                translation=batch.translations[i],
+                oracle=GaussianOracle(batch.positions[i], *self._exact, self._sampling),
+            )
+
+
+class GaussianDrawing(AtomDrawing):
+    """`render.method: gaussian`: the brick engine."""
+
+    periodic, remedy = False, REPORT
+
+    def __init__(self, job: Job, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
+        super().__init__(job, recipe, ensemble)
+        # JAX comes with it
+        from ..tasks.render.bricks import BrickEngine
+
+        self._gaussians = engine_gaussians(recipe, self.atoms)
+        self._engine = BrickEngine(job.layout.grid, recipe.render.tolerance, job.footprint.capacity)
+        self.engine = f"bricks/xla/{self._engine.dtype}"
+
+    def render(self, batch: FrameBatch) -> Bricks:
+        """All frames of the batch in one call."""
+        return self._engine.render(batch.positions, *self._gaussians)
+
+
+class TransformDrawing(AtomDrawing):
+    """`render.method: fft`: whole boxes through their transform, one frame after another."""
+
+    periodic = True
+
+    def __init__(self, job: Job, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
+        super().__init__(job, recipe, ensemble)
+        from ..tasks.render.fft_engine import REMEDY, FFTEngine
+        from ..tasks.volume.tabulated import TabulatedAtoms
+
+        self._tabulated = TabulatedAtoms(self.atoms, recipe.scattering.table)
+        self._engine = FFTEngine(job.layout.grid, recipe.render)
+        self.engine = self._engine.name
+        self.remedy = REMEDY if recipe.render.accept_error else REPORT
+
+    def at_once(self, n_frames: int) -> int:
+        """Each frame alone."""
+        return n_frames
+
+    def render(self, batch: FrameBatch) -> Bricks:
+        """The only frame of the batch."""
+        (positions,) = batch.positions
+        return self._engine.render(self._tabulated.at(positions))

@@ -1,0 +1,91 @@
+"""What differs between kinds of ensembles: how frames are read, how they are drawn, and what each of them must be."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from ..tasks.render.oracle import Oracle
+from ..tasks.values import Bricks
+
+B = TypeVar("B")
+"""Frames as they were read, on their way to be drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extents:
+    """The box around all that some frames hold, (x, y, z), Å."""
+
+    minimum: Float64[np.ndarray, "3"]
+    maximum: Float64[np.ndarray, "3"]
+
+
+class Frames(ABC, Generic[B]):
+    """One process's access to an ensemble's frames, placed and posed; it knows no grid."""
+
+    @abstractmethod
+    def read(self, frames: Int64[np.ndarray, " f"]) -> B:
+        """Some frames, by their index in the store. Raises `FrameFault` for one that cannot be used."""
+
+    @abstractmethod
+    def extents(self, frames: Int64[np.ndarray, " f"]) -> Extents:
+        """How far some frames reach."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends what reading started."""
+
+    def __enter__(self) -> "Frames[B]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One frame as it should be: where it comes from, how it was turned, and its truth."""
+
+    frame: int
+    """Index in the store."""
+    source_frame: int
+    time: float
+    """ps."""
+    rotation: Float64[np.ndarray, "3 3"]
+    translation: Float64[np.ndarray, "3"]
+    """Å."""
+    oracle: Oracle
+
+
+class Drawing(ABC, Generic[B]):
+    """One worker's way from frames to bricks, for one kind of ensemble and one method."""
+
+    frames: Frames[B]
+    engine: str
+    """What draws, as the ledger remembers it."""
+    limit: float
+    """What no frame's relative error may exceed."""
+    periodic: bool
+    """Whether what leaves the box comes in again on the other side."""
+    remedy: str
+    """What to do where a frame exceeds the limit."""
+
+    @abstractmethod
+    def at_once(self, n_frames: int) -> int:
+        """In how many parts this many frames are read and drawn: bounds a worker's memory. A frame is never divided."""
+
+    @abstractmethod
+    def render(self, batch: B) -> Bricks:
+        """Some frames as bricks of float32."""
+
+    @abstractmethod
+    def subjects(self, batch: B) -> Iterator[Subject]:
+        """What each of them must be."""
+
+
+AnyDrawing = Drawing[Any]
+REPORT = "this is a fault of the program: report it with the recipe and the frame"
+"""The remedy where the recipe is not to blame."""

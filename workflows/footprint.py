@@ -1,0 +1,44 @@
+"""What a frame takes: the bricks it touches, and the memory a worker needs to draw it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from ..tasks.render.binning import runs, touching
+from ..tasks.store.layout import StoreLayout
+
+BUFFER_BYTES = 256 << 20
+"""Bound on the brick engine's buffer."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Measured on one frame, or bounded where no frame has been seen."""
+
+    bricks: int
+    """That a frame touches."""
+    capacity: int
+    """Bricks that the engine holds at once; a pass that needs more is split, which changes no byte."""
+    working_bytes: int
+    """Of the engine's arrays in a worker."""
+
+
+def of_windows(layout: StoreLayout, positions: Float64[np.ndarray, "m 3"], half_widths: Float64[np.ndarray, " m"]) -> Footprint:
+    """Of atoms drawn in windows (Å): a buffer of a power of two, with a quarter more than the frame takes."""
+    work = touching(layout.grid, positions[None], half_widths)
+    brick_bytes = 4 * layout.grid.brick**3
+    most = max(1, BUFFER_BYTES // brick_bytes)
+    longest = max((run.stop - run.start for run in runs(work, most)), default=1)
+    # several small frames share a pass; one that fills a pass by itself needs no room for another
+    frames = layout.frames_per_shard if longest == len(work.frames) else 1
+    wanted = min(1.25 * longest * frames, most)
+    capacity = 1 << int(np.ceil(np.log2(max(wanted, 1))))
+    return Footprint(len(work.frames), capacity, capacity * brick_bytes)
+
+
+def of_whole_boxes(layout: StoreLayout, arrays: float, bricks: int | None = None) -> Footprint:
+    """Of a renderer that makes whole boxes and needs `arrays` times their memory; `bricks`: what is left of them, where known."""
+    every = int(np.prod(layout.grid.n_bricks))
+    most = max(1, BUFFER_BYTES // (4 * layout.grid.brick**3))
+    return Footprint(every if bricks is None else bricks, min(every, most), int(4 * arrays * layout.grid.n_voxels))

@@ -1,0 +1,176 @@
+"""The kinds of ensembles: how each is opened, what grid it gets, what a frame takes, and who draws it.
+
+A workflow asks these and knows nothing else of where its frames come from. What needs JAX is imported where it is asked for.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from ..tasks.ensemble.base import Ensemble
+from ..tasks.ensemble.decoded import DecodedEnsemble, open_decoded
+from ..tasks.ensemble.frames import TrajectoryEnsemble
+from ..tasks.ensemble.maps import MapEnsemble, open_map
+from ..tasks.ensemble.poses import open_poses
+from ..tasks.ensemble.trajectory import open_trajectory
+from ..tasks.errors import Problem, Refusal
+from ..tasks.grid import VoxelGrid, containing
+from ..tasks.render.windows import half_widths
+from ..tasks.scattering.tables import TABLES, rows_of
+from ..tasks.store.layout import StoreLayout
+from . import atoms, footprint
+from .drawing import AnyDrawing, Extents, Frames
+from .footprint import Footprint
+from .job import Job
+from .recipe import DecoderRecipe, MapRecipe, Recipe, TrajectoryRecipe
+
+R = TypeVar("R", bound=Recipe)
+E = TypeVar("E", bound=Ensemble)
+
+
+class Kind(ABC, Generic[R, E]):
+    """What a run asks of a kind of ensemble, in this order."""
+
+    @abstractmethod
+    def open(self, recipe: R, folder: Path) -> E:
+        """The ensemble of a recipe in `folder`, before its poses. Raises `Refusal`."""
+
+    @abstractmethod
+    def frames(self, recipe: R, ensemble: E) -> Frames[Any]:
+        """Access to its frames in this process."""
+
+    @abstractmethod
+    def grid(self, recipe: R, ensemble: E, extents: Extents) -> VoxelGrid:
+        """The grid for frames that reach so far. Raises `Refusal` where the recipe's box does not hold them."""
+
+    @abstractmethod
+    def footprint(self, recipe: R, ensemble: E, layout: StoreLayout) -> Footprint:
+        """What a frame takes. Raises `FrameFault` for a bad first frame, `Refusal` for a method that does not suit it."""
+
+    @abstractmethod
+    def drawing(self, job: Job, recipe: R, ensemble: E) -> AnyDrawing:
+        """A worker's drawing."""
+
+
+class Trajectories(Kind[TrajectoryRecipe, TrajectoryEnsemble]):
+    """Atoms of a trajectory."""
+
+    def open(self, recipe: TrajectoryRecipe, folder: Path) -> TrajectoryEnsemble:
+        """Through a decoding child."""
+        opened = open_trajectory(recipe.ensemble, folder)
+        try:
+            rows_of(TABLES[recipe.scattering.table](), np.unique(opened.atomic_numbers))
+        except ValueError as error:
+            fix = "`table: lobato2014` has 103 elements; or leave these atoms out with `select`"
+            raise Refusal(Problem("the table lacks an element", "scattering.table", str(error), fix=fix)) from error
+        return opened
+
+    def frames(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble) -> Frames[Any]:  # noqa: ARG002  (the interface's)
+        """Placed atoms."""
+        return atoms.PlacedFrames(ensemble)
+
+    def grid(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble, extents: Extents) -> VoxelGrid:  # noqa: ARG002
+        """Around all atoms."""
+        return containing(extents.minimum, extents.maximum, recipe.grid)
+
+    def footprint(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble, layout: StoreLayout) -> Footprint:
+        """Measured on the first frame."""
+        with atoms.PlacedFrames(ensemble) as frames:
+            (positions,) = frames.read(np.zeros(1, np.int64)).positions
+        scattering = atoms.atoms_of(recipe, ensemble)
+        windows = half_widths(*atoms.engine_gaussians(recipe, scattering), recipe.render.tolerance)
+        touched = footprint.of_windows(layout, positions, windows)
+        if recipe.render.method == "gaussian":
+            return touched
+        from ..tasks.render.fft_engine import arrays_of, objection
+        from ..tasks.volume.tabulated import TabulatedAtoms
+
+        volume = TabulatedAtoms(scattering, recipe.scattering.table).at(positions)
+        if (problem := objection(volume, layout.grid.voxel_size, recipe.render)) is not None:
+            raise Refusal(problem)
+        return footprint.of_whole_boxes(layout, arrays_of(volume, layout.grid.voxel_size, recipe.render), touched.bricks)
+
+    def drawing(self, job: Job, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble) -> AnyDrawing:
+        """By the recipe's method."""
+        method = atoms.GaussianDrawing if recipe.render.method == "gaussian" else atoms.TransformDrawing
+        return method(job, recipe, ensemble)
+
+
+class Decoders(Kind[DecoderRecipe, DecodedEnsemble]):
+    """Whatever a class of the user's own makes; it runs on workers only."""
+
+    def open(self, recipe: DecoderRecipe, folder: Path) -> DecodedEnsemble:
+        """Without running the user's code."""
+        return open_decoded(recipe.ensemble, folder)
+
+    def frames(self, recipe: DecoderRecipe, ensemble: DecodedEnsemble) -> Frames[Any]:
+        """Decoded volumes."""
+        from .decoded import DecodedFrames
+
+        return DecodedFrames(ensemble, recipe)
+
+    def grid(self, recipe: DecoderRecipe, ensemble: DecodedEnsemble, extents: Extents) -> VoxelGrid:  # noqa: ARG002
+        """Around all that was decoded."""
+        return containing(extents.minimum, extents.maximum, recipe.grid)
+
+    def footprint(self, recipe: DecoderRecipe, ensemble: DecodedEnsemble, layout: StoreLayout) -> Footprint:  # noqa: ARG002
+        """A bound: nothing is decoded here."""
+        from ..tasks.render.fft_engine import ARRAYS
+
+        return footprint.of_whole_boxes(layout, ARRAYS if recipe.render.method == "fft" else 2.0)
+
+    def drawing(self, job: Job, recipe: DecoderRecipe, ensemble: DecodedEnsemble) -> AnyDrawing:
+        """Each frame by what suits it."""
+        from .decoded import DecodedDrawing
+
+        return DecodedDrawing(job, recipe, ensemble)
+
+
+class Maps(Kind[MapRecipe, MapEnsemble]):
+    """One map in many poses."""
+
+    def open(self, recipe: MapRecipe, folder: Path) -> MapEnsemble:
+        """Read once, to be sure of it."""
+        return open_map(recipe.ensemble, folder)
+
+    def frames(self, recipe: MapRecipe, ensemble: MapEnsemble) -> Frames[Any]:  # noqa: ARG002  (the interface's argument)
+        """Poses."""
+        from .maps import MapFrames
+
+        return MapFrames(ensemble)
+
+    def grid(self, recipe: MapRecipe, ensemble: MapEnsemble, extents: Extents) -> VoxelGrid:  # noqa: ARG002
+        """The map's own box, or the one that was asked for: cutting a map is no mistake."""
+        return ensemble.grid(recipe.grid)
+
+    def footprint(self, recipe: MapRecipe, ensemble: MapEnsemble, layout: StoreLayout) -> Footprint:
+        """All bricks: which are empty is known once they are drawn."""
+        fine = recipe.render.oversampling**3 * np.prod(ensemble.shape)
+        return footprint.of_whole_boxes(layout, 2.0 + 3.0 * float(fine) / layout.grid.n_voxels)
+
+    def drawing(self, job: Job, recipe: MapRecipe, ensemble: MapEnsemble) -> AnyDrawing:
+        """By resampling."""
+        from .maps import MapDrawing
+
+        return MapDrawing(job, recipe, ensemble)
+
+
+_OF: dict[type[Recipe], Kind[Any, Any]] = {TrajectoryRecipe: Trajectories(), DecoderRecipe: Decoders(), MapRecipe: Maps()}
+
+
+def kind_of(recipe: Recipe) -> Kind[Any, Any]:
+    """Who knows about the ensemble of this recipe."""
+    return _OF[type(recipe)]
+
+
+def open_ensemble(recipe: Recipe, folder: Path) -> Ensemble:
+    """The ensemble of a recipe in `folder`, with its poses. Raises one `Refusal` with every problem that was found."""
+    opened: Ensemble = kind_of(recipe).open(recipe, folder)
+    if recipe.poses is None:
+        return opened
+    poses, tables = open_poses(recipe.poses, folder, None if isinstance(opened, MapEnsemble) else opened.n_frames)
+    n_frames = opened.n_frames if poses.n is None else poses.n
+    return replace(opened, n_frames=n_frames, poses=poses, sources=(*opened.sources, *tables))
