@@ -9,7 +9,6 @@ from ..tasks.ensemble.frames import TrajectoryEnsemble
 from ..tasks.ensemble.placement import place, posed
 from ..tasks.ensemble.trajectory import FrameReader
 from ..tasks.render.base import Sampling
-from ..tasks.render.certificate import limit
 from ..tasks.render.oracle import GaussianOracle
 from ..tasks.scattering.b_factors import b_factors
 from ..tasks.scattering.gaussians import gaussians
@@ -60,10 +59,9 @@ class PlacedFrames(Frames[FrameBatch]):
 class AtomDrawing(Drawing[FrameBatch]):
     """What the two methods share: the frames, and the direct sum that they must equal."""
 
-    def __init__(self, job: Job, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
+    def __init__(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
         self.frames = PlacedFrames(ensemble)
         self.atoms = atoms_of(recipe, ensemble)
-        self.limit = limit(recipe.render, job.layout.dtype)
         self._sampling: Sampling = recipe.render.sampling
         self._exact = gaussians(self.atoms, recipe.scattering.table, EXACT)
 
@@ -90,7 +88,7 @@ class GaussianDrawing(AtomDrawing):
     periodic, remedy = False, REPORT
 
     def __init__(self, job: Job, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
-        super().__init__(job, recipe, ensemble)
+        super().__init__(recipe, ensemble)
         # JAX comes with it
         from ..tasks.render.bricks import BrickEngine
 
@@ -109,7 +107,7 @@ class TransformDrawing(AtomDrawing):
     periodic = True
 
     def __init__(self, job: Job, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
-        super().__init__(job, recipe, ensemble)
+        super().__init__(recipe, ensemble)
         from ..tasks.render.fft_engine import REMEDY, FFTEngine
         from ..tasks.volume.tabulated import TabulatedAtoms
 

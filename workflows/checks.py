@@ -27,20 +27,20 @@ def checked(job: Job, drawing: AnyDrawing, subject: Subject, bricks: Bricks, cer
         raise fault("a volume has voxels that are not finite")
     mass, expected = subject.oracle.mass(grid), float("nan")
     if mass is not None:
-        if drawing.periodic and mass.lost > drawing.limit:
+        if drawing.periodic and mass.lost > job.limit:
             fix = "more `grid.padding` or a larger `grid.shape`; `render.method: gaussian` lets tails end at the faces"
             raise fault("a volume reaches through the faces of a periodic box", f"{mass.lost:.2g} of its mass", "none", fix)
         expected = mass.total if drawing.periodic else mass.inside
-        if abs(total * grid.voxel_size**3 - expected) > drawing.limit * mass.scale:
-            got, wanted = f"{total * grid.voxel_size**3:.6g} Å", f"{expected:.6g} Å within {drawing.limit * mass.scale:.2g}"
+        if abs(total * grid.voxel_size**3 - expected) > job.limit * mass.scale:
+            got, wanted = f"{total * grid.voxel_size**3:.6g} Å", f"{expected:.6g} Å within {job.limit * mass.scale:.2g}"
             raise fault("a volume's mass is wrong", got, wanted)
     proof: Accuracy | None = None
     if certified or mass is None:
         settings = job.recipe.certificate if certified else GLANCE
         proof = accuracy(grid, bricks, subject.frame, subject.oracle, settings)
-        if max(errors := relative([proof])) > drawing.limit and (proof.squared_error or proof.squared_norm):
+        if max(errors := relative([proof])) > job.limit and (proof.squared_error or proof.squared_norm):
             got = f"relative L2 error {errors[0]:.2g}, largest error {errors[1]:.2g} of the largest value"
-            raise fault("a volume differs from its direct sum", got, f"at most {drawing.limit:.2g}", drawing.remedy)
+            raise fault("a volume differs from its direct sum", got, f"at most {job.limit:.2g}", drawing.remedy)
     everywhere = len(values) == np.prod(grid.n_bricks)
     return FrameRecord(
         status=FrameStatus.DONE,

@@ -13,7 +13,6 @@ from ..tasks.errors import FrameFault, Problem, Refusal
 from ..tasks.grid import VoxelGrid
 from ..tasks.render.base import RenderSettings, ResampleSettings
 from ..tasks.render.bricks import BrickEngine
-from ..tasks.render.certificate import limit
 from ..tasks.render.fft_engine import REMEDY, FFTEngine, objection
 from ..tasks.render.map_engine import MapEngine
 from ..tasks.render.oracle import GaussianOracle, Oracle
@@ -213,7 +212,6 @@ class DecodedDrawing(Drawing[list[DecodedFrame]]):
             grid, settings, BrickEngine(grid, settings.tolerance, job.footprint.capacity), FFTEngine(grid, settings)
         )
         self.engine = f"{settings.method}/xla/float32"
-        self.limit = limit(settings, job.layout.dtype)
         self.periodic = settings.method == "fft"
         self.remedy = REMEDY if settings.accept_error else REPORT
 

@@ -66,8 +66,6 @@ class Drawing(ABC, Generic[B]):
     frames: Frames[B]
     engine: str
     """What draws, as the ledger remembers it."""
-    limit: float
-    """What no frame's relative error may exceed."""
     periodic: bool
     """Whether what leaves the box comes in again on the other side."""
     remedy: str

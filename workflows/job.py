@@ -24,6 +24,8 @@ class Job:
     lock: str
     """Identity of the run lock: the fence that a worker checks before it writes."""
     footprint: Footprint
+    limit: float
+    """What no frame's relative error, of mass or of voxels, may exceed."""
 
     @cached_property
     def key(self) -> str:

@@ -18,6 +18,7 @@ from ..tasks.ensemble.poses import open_poses
 from ..tasks.ensemble.trajectory import open_trajectory
 from ..tasks.errors import Problem, Refusal
 from ..tasks.grid import VoxelGrid, containing
+from ..tasks.render.certificate import limit
 from ..tasks.render.windows import half_widths
 from ..tasks.scattering.tables import TABLES, rows_of
 from ..tasks.store.layout import StoreLayout
@@ -27,6 +28,8 @@ from .footprint import Footprint
 from .job import Job
 from .recipe import DecoderRecipe, MapRecipe, Recipe, TrajectoryRecipe
 
+COORDINATES = 2e-7
+"""Relative L2 error for each voxel along a map that single-precision coordinates may add: three times what white noise has."""
 R = TypeVar("R", bound=Recipe)
 E = TypeVar("E", bound=Ensemble)
 
@@ -49,6 +52,10 @@ class Kind(ABC, Generic[R, E]):
     @abstractmethod
     def footprint(self, recipe: R, ensemble: E, layout: StoreLayout) -> Footprint:
         """What a frame takes. Raises `FrameFault` for a bad first frame, `Refusal` for a method that does not suit it."""
+
+    def limit(self, recipe: R, ensemble: E, layout: StoreLayout) -> float:  # noqa: ARG002  (some kinds need them)
+        """What no frame's relative error may exceed."""
+        return limit(recipe.render, layout.dtype)
 
     @abstractmethod
     def drawing(self, job: Job, recipe: R, ensemble: E) -> AnyDrawing:
@@ -122,6 +129,10 @@ class Decoders(Kind[DecoderRecipe, DecodedEnsemble]):
 
         return footprint.of_whole_boxes(layout, ARRAYS if recipe.render.method == "fft" else 2.0)
 
+    def limit(self, recipe: DecoderRecipe, ensemble: DecodedEnsemble, layout: StoreLayout) -> float:
+        """Decoded voxels are turned as a map's are, whatever the tolerance for atoms."""
+        return max(super().limit(recipe, ensemble, layout), COORDINATES * max(layout.grid.shape))
+
     def drawing(self, job: Job, recipe: DecoderRecipe, ensemble: DecodedEnsemble) -> AnyDrawing:
         """Each frame by what suits it."""
         from .decoded import DecodedDrawing
@@ -150,6 +161,10 @@ class Maps(Kind[MapRecipe, MapEnsemble]):
         """All bricks: which are empty is known once they are drawn."""
         fine = recipe.render.oversampling**3 * np.prod(ensemble.shape)
         return footprint.of_whole_boxes(layout, 2.0 + 3.0 * float(fine) / layout.grid.n_voxels)
+
+    def limit(self, recipe: MapRecipe, ensemble: MapEnsemble, layout: StoreLayout) -> float:
+        """As exact as a map's coordinates are."""
+        return max(super().limit(recipe, ensemble, layout), COORDINATES * max(ensemble.shape))
 
     def drawing(self, job: Job, recipe: MapRecipe, ensemble: MapEnsemble) -> AnyDrawing:
         """By resampling."""

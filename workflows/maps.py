@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ..tasks.ensemble.maps import MapEnsemble
-from ..tasks.render.certificate import limit
 from ..tasks.render.map_engine import MapEngine
 from ..tasks.render.spline_oracle import SplineOracle
 from ..tasks.values import Bricks, joined
@@ -57,7 +56,6 @@ class MapDrawing(Drawing[MapPoses]):
         self._engine = MapEngine(voxels, ensemble.voxel_size, job.layout.grid, recipe.render)
         self._oracle = SplineOracle(voxels, ensemble.voxel_size, recipe.render, np.eye(3), np.zeros(3))
         self.engine = self._engine.name
-        self.limit = limit(recipe.render, job.layout.dtype)
 
     def at_once(self, n_frames: int) -> int:
         """Each frame alone."""

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import numpy as np
 
 from ..tasks.errors import Problem
-from ..tasks.render.certificate import limit, relative
+from ..tasks.render.certificate import relative
 from ..tasks.store import ledger, template
 from ..tasks.values import Accuracy, FrameStatus
 from .base import Session
@@ -114,7 +114,7 @@ def finish(job: Job) -> Certificate:
         largest_error=largest,
         mass_error=max(mass_errors, default=None),
         tolerance=job.recipe.render.tolerance,
-        limit=limit(job.recipe.render, job.layout.dtype),
+        limit=job.limit,
     )
     template.finish(job.store, job.layout, {"certificate": asdict(certificate)})
     return certificate

@@ -45,7 +45,7 @@ def job(tmp_path, ensemble):
     with acquire(run_folder(store)) as lock, FindExtents(recipe, opened, np.arange(5), "extents").open() as session:
         extents = session.do(0)
         layout = StoreLayout(containing(extents.minimum, extents.maximum, recipe.grid), 5, "float32")
-        made = Job(recipe, opened, layout, store, lock.uuid, footprint.Footprint(4, 8, 0))
+        made = Job(recipe, opened, layout, store, lock.uuid, footprint.Footprint(4, 8, 0), 1e-4)
         volumes.begin(made)
         yield made
 
