@@ -13,7 +13,7 @@ import numpy as np
 from ..tasks.ensemble.base import Ensemble
 from ..tasks.ensemble.decoded import DecodedEnsemble, open_decoded
 from ..tasks.ensemble.frames import TrajectoryEnsemble
-from ..tasks.ensemble.maps import MapEnsemble, open_map
+from ..tasks.ensemble.maps import BEYOND, MapEnsemble, open_map
 from ..tasks.ensemble.poses import open_poses
 from ..tasks.ensemble.trajectory import open_trajectory
 from ..tasks.errors import Problem, Refusal
@@ -144,8 +144,18 @@ class Maps(Kind[MapRecipe, MapEnsemble]):
     """One map in many poses."""
 
     def open(self, recipe: MapRecipe, folder: Path) -> MapEnsemble:
-        """Read once, to be sure of it."""
-        return open_map(recipe.ensemble, folder)
+        """Read, to be sure of it."""
+        opened = open_map(recipe.ensemble, folder)
+        if recipe.poses is None:
+            return opened
+        lost, missing = opened.beyond(opened.grid(recipe.grid))
+        if lost <= BEYOND:
+            return opened
+        note = (
+            f"{opened.name}: {lost:.1%} of its squared density lies where some poses turn it out of the box; "
+            f"{np.ceil(missing):g} Å more on each side would keep it (`grid.padding`, or a larger `grid.shape`)"
+        )
+        return replace(opened, notes=(*opened.notes, note))
 
     def frames(self, recipe: MapRecipe, ensemble: MapEnsemble) -> Frames[Any]:  # noqa: ARG002  (the interface's argument)
         """Poses."""

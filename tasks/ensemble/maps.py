@@ -14,6 +14,8 @@ from ..store.mrc import read_array_from_mrc
 from .base import Ensemble, EnsembleSettings
 from .sources import check, identify
 
+BEYOND = 1e-3
+"""Share of a map's Σv² that poses may turn out of its box without a word."""
 FORMATS = {".mrc": "mrc", ".map": "mrc", ".ccp4": "mrc", ".gz": "mrc"}
 
 
@@ -68,6 +70,19 @@ class MapEnsemble(Ensemble):
     def corners(self) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
         """Centres of the first and the last voxel, (x, y, z), Å."""
         return VoxelGrid(self.shape, self.voxel_size).corners
+
+    def beyond(self, grid: VoxelGrid) -> tuple[float, float]:
+        """What turns may take out of the box: the share of Σv² further from the centre than the nearest face of `grid`, and the
+        distance from that face, Å, within which all but 1e-3 of it lies."""
+        squares = self.read().astype(np.float64) ** 2
+        own = VoxelGrid(self.shape, self.voxel_size)
+        z, y, x = (own.coordinates(axis).reshape([-1 if a == axis else 1 for a in range(3)]) for axis in range(3))
+        radii = np.sqrt(z**2 + y**2 + x**2)
+        face = float(np.minimum(-grid.lower, grid.upper).min())
+        order = np.argsort(radii, axis=None)
+        within = np.cumsum(squares.ravel()[order])
+        enough = radii.ravel()[order][np.searchsorted(within, (1 - BEYOND) * within[-1])]
+        return float(squares[radii > face].sum() / within[-1]), max(0.0, float(enough) - face)
 
     def grid(self, settings: MapGridSettings) -> VoxelGrid:
         """The grid of the store."""

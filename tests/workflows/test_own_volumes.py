@@ -303,6 +303,18 @@ def test_a_map_may_be_cut_on_purpose(carried_out, map_folder):
     np.testing.assert_allclose(done.volumes[0], all_of_it.volumes[0][14:34, 12:36, 9:39], rtol=0, atol=1e-6)
 
 
+def test_a_map_that_turns_out_of_its_box_is_noted_with_the_room_it_needs(map_folder):
+    from cryovox.workflows.kinds import open_ensemble
+
+    cut = MapGridSettings(shape=(20, 20, 20))
+    recipe = MapRecipe(MapSettings("a.mrc"), StoreSettings("x.zarr"), poses=PoseSettings("p.csv"), grid=cut)
+    (note,) = open_ensemble(recipe, map_folder).notes
+    assert "a.mrc" in note
+    assert "Å more on each side" in note
+    assert open_ensemble(replace(recipe, grid=MapGridSettings()), map_folder).notes == ()
+    assert open_ensemble(replace(recipe, poses=None), map_folder).notes == ()
+
+
 def test_random_poses_of_a_map_need_a_count(carried_out, map_folder):
     recipe = MapRecipe(MapSettings("a.mrc"), StoreSettings("x.zarr"), poses=PoseSettings(random=True))
     with pytest.raises(Refusal, match="how many random poses"):

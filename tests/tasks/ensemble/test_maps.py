@@ -44,6 +44,18 @@ def test_a_smooth_even_cube_keeps_its_shape_and_any_other_is_held(n, tmp_path):
     assert grid.shape == ((n, n, n) if n % 2 == 0 else (48, 48, 48))
 
 
+def test_what_poses_turn_out_of_the_box_is_known_beforehand(tmp_path):
+    voxels = np.zeros((20, 20, 20), np.float32)
+    voxels[10, 10, 10] = 3.0
+    voxels[2, 2, 2] = 1.0  # 8 √3 = 13.9 voxels from the centre; the nearest face is 9.5 away
+    write_array_to_mrc(voxels, 2.0, tmp_path / "c.mrc")
+    ensemble = open_map(MapSettings("c.mrc"), tmp_path)
+    share, missing = ensemble.beyond(ensemble.grid(MapGridSettings()))
+    assert share == pytest.approx(0.1)
+    assert missing == pytest.approx(2 * (8 * np.sqrt(3) - 9.5))
+    assert ensemble.beyond(ensemble.grid(MapGridSettings(padding=missing)))[0] == 0
+
+
 def open_map_of(shape, folder):
     write_array_to_mrc(np.ones(shape, np.float32), 1.0, folder / "b.mrc")
     return open_map(MapSettings("b.mrc"), folder)
