@@ -149,6 +149,7 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
             raise ValueError(f"FFTAtomRenderFn draws an IndependentAtomVolume, got {type(volume_representation).__name__}")
         forms = {"outputs_real_space": outputs_real_space, "outputs_rfft": outputs_rfft, "fftshifted": fftshifted}
         leaves = leaves_of(volume_representation)
+        _check_finite(leaves)
         self._look_for_atoms_outside(leaves)
         if self._by_error_functions(leaves):
             return from_voxels(self._averaged(leaves), **forms)
@@ -223,6 +224,21 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
             if self.outside == "refuse":
                 raise ValueError(f"{what}: enlarge the box or centre the atoms (or give outside='warn')")
             warnings.warn(f"{what}: enlarge the box or centre the atoms (or give outside='wrap')", stacklevel=5)
+
+
+def _check_finite(leaves: list[Leaf]) -> None:
+    """What `tree_at` or `jit` put into a volume was not seen by its constructor. Raises `ValueError` (outside `jit` only)."""
+    for number, leaf in enumerate(leaves):
+        parts = {
+            "positions": leaf.points,
+            "b_factors": leaf.b_factors,
+            "weights": leaf.weights,
+            "scattering_factors": leaf.operator,
+        }
+        for name, part in parts.items():
+            known = [np.asarray(value) for value in jax.tree.leaves(part) if not isinstance(value, Tracer)]
+            if not all(np.isfinite(values).all() for values in known):
+                raise ValueError(f"{name} must be finite, at leaf {number}")
 
 
 @partial(jax.jit, static_argnums=(1, 3))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -117,11 +117,13 @@ def mixture(tolerance: float) -> Draw:
     return draw
 
 
-def bricks(tolerance: float, dtype: str) -> Draw:
-    """The engine of the pipeline."""
+def bricks(tolerance: float, dtype: str, table: Literal["peng1996", "lobato2014"] = "peng1996") -> Draw:
+    """The engine of the pipeline, with as many Gaussians an atom as it takes for this table."""
 
     def draw(grid: VoxelGrid, b_factor: float) -> np.ndarray:
-        return BrickEngine(grid, tolerance, 64, dtype).render(POSITIONS[None], *peng(b_factor)).dense(grid)[0]
+        atoms = Atoms(NUMBERS, np.full(len(NUMBERS), b_factor), np.ones(len(NUMBERS)))
+        engine = BrickEngine(grid, tolerance, 64, dtype)
+        return engine.render(POSITIONS[None], *gaussians(atoms, table, tolerance)).dense(grid)[0]
 
     return draw
 
@@ -170,6 +172,7 @@ ROWS = (
     Row("the same, `tolerance=1e-3`, float64", True, mixture(1e-3), means),
     Row("`BrickEngine`, 1e-5, float64", True, bricks(1e-5, "float64"), means),
     Row("`BrickEngine`, 1e-5, float32", False, bricks(1e-5, "float32"), means),
+    Row("the same, Lobato", False, bricks(1e-5, "float32", "lobato2014"), lobato_means),
     Row("`FFTAtomRenderFn`, `auto` (Peng), float64", True, modes("auto", 1e-6), means),
     Row("the same, float32", False, modes("auto", 1e-6), means),
     Row("transforms, u = 1, eps 1e-6, float64¹", True, modes(1, 1e-6), FINE),

@@ -9,12 +9,14 @@ import sys
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 import zarr
 
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.bricks import BrickEngine
+from cryovox.tasks.render.direct import direct_points
 from cryovox.tasks.render.fft import FFTAtomRenderFn
 from cryovox.tasks.render.gaussian import GaussianMixtureRenderFn
 from cryovox.tasks.render.projection import RealSpaceProjection
@@ -265,3 +267,42 @@ def test_the_fft_renderer_works_where_jax_finufft_is_not_installed(data, monkeyp
             tuple(arrays["pos"][arrays["Z"] == z] for z in elements), kind(elements), b_factor_by_element=50.0
         )
         assert l2(FFTAtomRenderFn((30, 33, 40), 1.0, eps=1e-10, upsampling=1)(volume), arrays[f"{name}_{case}"]) <= 1e-9
+
+
+@pytest.mark.parametrize("upsampling", ["auto", 1])
+@pytest.mark.parametrize("part", ["positions", "weights", "b_factors", "scattering_factors"])
+def test_i_what_is_no_number_is_an_error_on_the_fft_path_too(upsampling, part):
+    """Case I: also where `tree_at` put it past the constructor."""
+    volume = IndependentAtomVolume(np.zeros((3, 3)), FourierGaussian(1.0, 50.0), b_factors=1.0, weights=1.0)
+    spoiled = eqx.tree_at(lambda v: getattr(v, part), volume, jax.tree.map(lambda x: x * jnp.nan, getattr(volume, part)))
+    with pytest.raises(ValueError, match=f"{part} must be finite"):
+        FFTAtomRenderFn((16, 16, 16), 1.0, upsampling=upsampling)(spoiled)
+
+
+@pytest.mark.parametrize(("variance", "value"), [(0.05, 5.67904344350345), (0.5, 0.179587122125167), (2.0, 0.0224483902656458)])
+def test_a5_the_oracle_of_points(variance, value):
+    """A5: the centre voxel of a unit Gaussian, as the certificate of `sampling: point` sees it."""
+    centre = (np.array([4]),) * 3
+    found = direct_points(VoxelGrid((9, 9, 9), 1.0), centre, np.zeros((1, 3)), np.ones((1, 1)), np.full((1, 1), variance))
+    assert found.item() == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ({"tolerance": -1.0}, "tolerance"),
+        ({"tolerance": float("nan")}, "tolerance"),
+        ({"capacity": 0}, "capacity"),
+        ({"dtype": "float16"}, "dtype"),
+    ],
+)
+def test_i_an_engine_that_cannot_be_is_refused_when_made(engine, message):
+    with pytest.raises(ValueError, match=message):
+        BrickEngine(VoxelGrid((16, 16, 16), 1.0), **{"tolerance": 1e-5, "capacity": 4, **engine})
+
+
+@pytest.mark.parametrize(("m", "k", "n", "j"), [(3, 1, 2, 1), (3, 2, 3, 1), (2, 1, 3, 1)])
+def test_i_wrong_lengths_name_the_shapes(m, k, n, j):
+    engine = BrickEngine(VoxelGrid((16, 16, 16), 1.0), 1e-5, 4, "float64")
+    with pytest.raises((ValueError, jaxtyping.TypeCheckError), match=r"of one shape|amplitudes|variances"):
+        engine.render(np.zeros((1, 3, 3)), np.ones((m, k)), np.ones((n, j)))
