@@ -31,7 +31,12 @@ def dask_setup(worker: Worker) -> None:
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[(int(worker.name) + os.getppid()) % len(cores)]})
     # imports of a second or more, made while the driver still reads its inputs
-    threading.Thread(target=importlib.import_module, args=("cryovox.workflows.shards",), daemon=True).start()
+    threading.Thread(target=_warm_up, daemon=True).start()
+
+
+def _warm_up() -> None:
+    for module in ("cryovox.workflows.shards", "cryovox.tasks.render.bricks"):  # the second brings JAX
+        importlib.import_module(module)
 
 
 class WorkloadPlugin(WorkerPlugin):

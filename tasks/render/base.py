@@ -51,11 +51,11 @@ class ResampleSettings:
     oversampling: Annotated[int, Ge(1), Le(4)] = 2
     """How many times finer the interpolated voxels are, by FFT. Memory goes with its cube, the time of a pose hardly changes.
     Relative error of a turned map whose B-factor is 100 Å², in voxels of 1 Å: 3e-3 with 1, 2e-4 with 2."""
-    sampling: Literal["point", "average"] = "point"
+    sampling: Sampling = "point"
     """What the new voxels are: the value at the centre, as in a reconstruction, or the mean over the cube, as drawn from atoms.
     `average` costs an FFT and a spline fit of the (oversampled) map a pose, more than twice the time; take it for voxels coarser
     than the map's."""
-    input_sampling: Literal["point", "average"] = "point"
+    input_sampling: Sampling = "point"
     """What the map's voxels are: `point` for a reconstruction, `average` for a map rendered from atoms here. Costs nothing a
     pose."""
     tolerance: Annotated[float, Ge(0), Le(0.01)] = 1.0e-5

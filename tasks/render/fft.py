@@ -17,7 +17,8 @@ from ..scattering.gaussians import B_TO_VARIANCE
 from ..volume.base import AbstractVolumeRepresentation
 from ..volume.independent_atoms import IndependentAtomVolume
 from ..volume.operators import gaussian_terms, on_host
-from .folding import MOST, Sampling, choose, spectral_power
+from .base import Sampling
+from .folding import MOST, choose, spectral_power
 from .modes import folded_modes
 from .nufft import Engine, least_eps
 from .periodic import periodic_average, reach

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float64
 
 from ..volume.operators import AbstractFourierOperator, radial_values
+from .base import Sampling
 
-Sampling = Literal["average", "point"]
 MOST = 4
 """Refinements tried: at u = 4 sixty-four times the modes are evaluated."""
 CELLS = 8
