@@ -49,6 +49,7 @@ _DOOR = {
     "read_array_from_mrc": ".tasks.store.mrc",
     "read_atoms_from_pdb": ".tasks.ensemble.models",
     "read_frames": ".tasks.store.read",
+    "read_origin_from_mrc": ".tasks.store.mrc",
     "rfftn": ".tasks.volume.fourier",
     "write_array_to_mrc": ".tasks.store.mrc",
 }
@@ -66,4 +67,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_DOOR])
+    return sorted(_DOOR)

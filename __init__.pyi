@@ -14,6 +14,7 @@ from .tasks.render.slices import FourierSplineSliceExtraction as FourierSplineSl
 from .tasks.scattering.parameters import LobatoScatteringFactorParameters as LobatoScatteringFactorParameters
 from .tasks.scattering.parameters import PengScatteringFactorParameters as PengScatteringFactorParameters
 from .tasks.store.mrc import read_array_from_mrc as read_array_from_mrc
+from .tasks.store.mrc import read_origin_from_mrc as read_origin_from_mrc
 from .tasks.store.mrc import write_array_to_mrc as write_array_to_mrc
 from .tasks.store.read import read_frames as read_frames
 from .tasks.volume.base import AbstractAtomVolume as AbstractAtomVolume

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. `kind`: started, stage, shard, warning, stopping, finished."""
+    """One thing that happened. `kind`: started, stage, shard, warning, refused, stopping, finished."""
 
     kind: str
     text: str = ""

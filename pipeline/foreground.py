@@ -26,7 +26,8 @@ def in_the_foreground(
     try:
         with listening(lambda text: events.say("stage", text)) as signals:
             outcome = run(loaded, profile, store, overwrite, lock, events, signals)
-    except Refusal:
+    except Refusal as refusal:
+        events.say("refused", reason=str(refusal))
         raise
     except BaseException as error:  # every end is written down; a fault of the program then goes its way, with its traceback
         code = exit_of(error)

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..tasks.ensemble.maps import MapEnsemble
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
 from ..workflows import resolve, resume
 from ..workflows.extents import FindExtents, joined
-from ..workflows.kinds import open_ensemble
+from ..workflows.kinds import kind_of, open_ensemble
 from .recipe import LoadedRecipe
 
 SAMPLE = 200
@@ -42,9 +41,11 @@ def plan(loaded: LoadedRecipe, store: Path) -> Plan:
     """Reads the inputs as `run` would. Raises `Refusal` for whatever `run` would refuse, `FrameFault` for a bad frame."""
     ensemble = open_ensemble(loaded.recipe, loaded.folder)
     n = ensemble.n_frames
-    found = resume.existing(store, loaded.recipe)
+    found, estimated = resume.existing(store, loaded.recipe), False
     if found is None:
-        frames = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).round().astype(np.int64))
+        every = kind_of(loaded.recipe).surveyed(loaded.recipe, ensemble)
+        frames = every[np.unique(np.linspace(0, len(every) - 1, min(len(every), SAMPLE)).round().astype(np.int64))]
+        estimated = len(frames) < len(every) and loaded.recipe.grid.shape == "auto"
         survey = FindExtents(loaded.recipe, ensemble, frames, "plan")
         with survey.open() as session:
             layout = resolve.layout_of(loaded.recipe, ensemble, joined(session.do(unit) for unit in survey.units))
@@ -59,7 +60,7 @@ def plan(loaded: LoadedRecipe, store: Path) -> Plan:
         facts=ensemble.facts,
         n_source_frames=ensemble.n_source_frames,
         layout=layout,
-        estimated=found is None and n > SAMPLE and loaded.recipe.grid.shape == "auto" and not isinstance(ensemble, MapEnsemble),
+        estimated=estimated,
         frames_left=sum(len(layout.frames_of(shard)) for shard in left),
         shards_left=len(left),
         brick_bytes=n * job.footprint.bricks * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,

@@ -90,7 +90,7 @@ class ProgressFile:
         elif event.kind == "shard":
             state["done"] += event.facts["frames"]
             state["bytes"] = state.get("bytes", 0) + event.facts["bytes"]
-        if event.kind in ("stopping", "finished"):
+        if event.kind in ("refused", "stopping", "finished"):
             state.update(state=event.kind, seconds_left=None, **event.facts)
         elif self._began and state["done"] > self._began[1] and event.at > self._began[0]:  # clocks are set back
             rate = (state["done"] - self._began[1]) / (event.at - self._began[0])

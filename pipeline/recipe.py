@@ -37,7 +37,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """
     document = override(load(path), overrides)
     kind = recipe_kind(document.value)
-    recipe = validated(kind, document, _magnitudes, _conflicts, relatives=[other for other in KINDS if other is not kind])
+    recipe = validated(
+        kind, document, _magnitudes, _conflicts, _unused, relatives=[other for other in KINDS if other is not kind]
+    )
     return LoadedRecipe(recipe, path.stem, path.resolve().parent)
 
 
@@ -66,6 +68,18 @@ def _conflicts(document: Document) -> Iterator[Found]:
             keys, got = ("render", key), f"`{key}: {shown(render[key])}` with `method: gaussian`"
             fix = "`method: fft`, or remove the key: `gaussian` draws averages and cuts off no frequency"
             yield keys, Problem(f"`render.{key}` is for the FFT method", document.where(keys), got, fix=fix)
+
+
+def _unused(document: Document) -> Iterator[Found]:
+    """A value that its policy does not use."""
+    try:
+        policy, value = (document.at(("scattering", "b_factor", key)) for key in ("policy", "value"))
+    except KeyError:
+        return
+    if policy == "none" and value not in (0, 0.0):
+        keys = ("scattering", "b_factor", "value")
+        got, fix = f"`value: {shown(value)}` with `policy: none`", "`policy: constant`, or remove the value"
+        yield keys, Problem("`scattering.b_factor.value` is not used", document.where(keys), got, fix=fix)
 
 
 def _magnitudes(document: Document) -> Iterator[Found]:

@@ -17,7 +17,7 @@ from ..workflows import resolve, resume, volumes
 from ..workflows.base import Workload
 from ..workflows.extents import FindExtents, joined
 from ..workflows.job import Job
-from ..workflows.kinds import open_ensemble
+from ..workflows.kinds import kind_of, open_ensemble
 from ..workflows.recipe import Recipe, recipe_hash
 from .cluster import ClusterProfile
 from .events import Events
@@ -91,7 +91,8 @@ def _cluster(profile: ClusterProfile, events: Events, signals: Signals) -> Itera
 
 
 def _all_extents(recipe: Recipe, ensemble: Ensemble) -> FindExtents:
-    return FindExtents(recipe, ensemble, np.arange(ensemble.n_frames), f"extents-{recipe_hash(recipe)[:16]}")
+    frames = kind_of(recipe).surveyed(recipe, ensemble)
+    return FindExtents(recipe, ensemble, frames, f"extents-{recipe_hash(recipe)[:16]}")
 
 
 def _work(job: Job, events: Events) -> volumes.Volumes:

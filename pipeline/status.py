@@ -26,7 +26,7 @@ class Status:
     frames_per_second: float | None
     """Of the last run; None where no run has left its `progress.json`."""
     run_state: str | None
-    """What the last run said last: starting, running, stopping, finished; `killed` where it said nothing before it ended."""
+    """What the last run said last: starting, running, refused, stopping, finished; `killed` where it ended without a word."""
     certificate: dict[str, Any] | None
     """Of the closed store, or of the frames so far."""
     damaged: tuple[str, ...]

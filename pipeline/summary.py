@@ -30,10 +30,12 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
         yield "speed        nothing was left to do"
     yield f"size         {_size(outcome.size)} on disk, {_size(dense)} dense ({dense / max(outcome.size, 1):.0f} times more)"
     if proof.mass_error is not None:
-        yield f"mass         Σ potential·h³ within {proof.mass_error:.1e} of the analytic mass in every frame"
+        yield f"mass         Σ potential·h³ within {proof.mass_error:.1e} of the analytic mass in the box, in every frame"
+    if proof.lost is not None and proof.lost > 1e-3:
+        yield f"outside      up to {proof.lost:.1%} of a frame's mass (`frame/lost`): pad the box if that is not meant"
     yield (
         f"certificate  relative L2 error {proof.relative_l2:.1e}, largest error {proof.largest_error:.1e} of the largest value "
-        f"({proof.voxels} voxels of {proof.frames} frames against an independent float64 sum; asked for {proof.tolerance:g})"
+        f"({proof.voxels} voxels of {proof.frames} frames against {proof.against}; asked for {proof.tolerance:g})"
     )
     yield f"picture      {_short(outcome.picture)}"
     yield ""

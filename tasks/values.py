@@ -138,18 +138,20 @@ class FrameRecord:
     """Å⁻²."""
     mass: float
     """What `sum * h³` must be, Å; NaN where no law says it (maps, point samples)."""
+    scale: float
+    """Σ|a|, Å: what an error of the mass is relative to; the mass itself where no amplitude is negative. NaN where `mass` is."""
     lost: float
-    """Fraction of the molecule's whole mass that lies outside the box; NaN where `mass` is."""
+    """Mass that lies outside the box, as a fraction of `scale`; negative where negative mass does. NaN where `mass` is."""
     reason: str = ""
     """Why the frame was skipped or failed."""
     accuracy: Accuracy | None = None
     """Only of the frames that the certificate sampled."""
 
     def mass_error(self, voxel_size: float) -> float | None:
-        """|Σ·h³ / mass - 1|; infinite where the box holds no mass, None where no law says what it must be."""
+        """|Σ·h³ - mass| / scale; None where no law says what the mass must be."""
         if math.isnan(self.mass):
             return None
-        return abs(self.sum * voxel_size**3 / self.mass - 1) if self.mass else math.inf
+        return abs(self.sum * voxel_size**3 - self.mass) / self.scale
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..tasks.ensemble.trajectory import FrameReader
 from ..tasks.render.base import Sampling
 from ..tasks.render.oracle import GaussianOracle
 from ..tasks.scattering.b_factors import b_factors
-from ..tasks.scattering.gaussians import gaussians
+from ..tasks.scattering.gaussians import EXACT, gaussians
 from ..tasks.values import Atoms, Bricks, FrameBatch
 from .drawing import REPORT, Drawing, Extents, Frames, Subject
 from .job import Job
@@ -19,8 +19,6 @@ from .recipe import TrajectoryRecipe
 
 ATOMS_AT_ONCE = 1 << 18
 """Atoms of several frames that are placed and drawn at once; a larger frame goes alone. Bounds a worker's memory."""
-EXACT = 1e-9
-"""Of the oracle's Gaussians, where the table is not made of Gaussians."""
 
 
 def atoms_of(recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble) -> Atoms:
@@ -58,6 +56,8 @@ class PlacedFrames(Frames[FrameBatch]):
 
 class AtomDrawing(Drawing[FrameBatch]):
     """What the two methods share: the frames, and the direct sum that they must equal."""
+
+    against = "the direct sum over its atoms"
 
     def __init__(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
         self.frames = PlacedFrames(ensemble)

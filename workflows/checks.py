@@ -4,7 +4,8 @@ import numpy as np
 
 from ..tasks.errors import FrameFault, Problem
 from ..tasks.render.base import CertificateSettings
-from ..tasks.render.certificate import accuracy, relative
+from ..tasks.render.certificate import accuracy, relative, rounding
+from ..tasks.render.oracle import Mass
 from ..tasks.values import Accuracy, Bricks, FrameRecord, FrameStatus
 from .drawing import REPORT, AnyDrawing, Subject
 from .job import Job
@@ -13,45 +14,88 @@ GLANCE = CertificateSettings(voxels=512)
 """Of every frame that has no mass to check."""
 
 
-def checked(job: Job, drawing: AnyDrawing, subject: Subject, bricks: Bricks, certified: bool) -> FrameRecord:
-    """The record of one frame, the only one in `bricks`. Raises `FrameFault` where its numbers are not what they must be."""
-    grid, values = job.layout.grid, bricks.values
-    name = job.ensemble.name
-    where = f"frame {subject.source_frame} of {name} (frame {subject.frame} of the store)"
+class FrameCheck:
+    """Compares one frame with its truth: as it was drawn, then as it is rounded to the store's type."""
 
-    def fault(what: str, got: str = "", wanted: str = "", fix: str = REPORT) -> FrameFault:
-        return FrameFault(subject.source_frame, Problem(what, where, got, wanted, fix))
+    def __init__(self, job: Job, drawing: AnyDrawing, subject: Subject):
+        self.job, self.drawing, self.subject = job, drawing, subject
+        self.grid, self.limits = job.layout.grid, job.limits
 
-    total = float(values.sum(dtype=float))
-    if not np.isfinite(total):
-        raise fault("a volume has voxels that are not finite")
-    mass, expected = subject.oracle.mass(grid), float("nan")
-    if mass is not None:
-        if drawing.periodic and mass.lost > job.limit:
+    def record(self, drawn: Bricks, stored: Bricks, certified: bool) -> FrameRecord:
+        """The record of the only frame in `drawn` (float32), which `stored` holds in the store's type.
+
+        Raises `FrameFault` where its numbers are not what they must be.
+        """
+        mass = self.subject.oracle.mass(self.grid)
+        self._holds_something(drawn)
+        if mass is not None:
+            self._mass(drawn, mass)
+        if certified or mass is None:
+            self._voxels(drawn, self.job.recipe.certificate if certified else GLANCE)
+        self._rounded(drawn, stored)
+        subject, values = self.subject, stored.values
+        everywhere = len(values) == np.prod(self.grid.n_bricks)
+        nothing = float("nan")
+        return FrameRecord(
+            status=FrameStatus.DONE,
+            source_frame=subject.source_frame,
+            time=subject.time,
+            rotation=tuple(tuple(row) for row in subject.rotation.tolist()),
+            translation=tuple(subject.translation.tolist()),
+            sum=float(values.sum(dtype=float)),
+            min=float(values.min(initial=np.inf if everywhere else 0.0)),
+            max=float(values.max(initial=-np.inf if everywhere else 0.0)),
+            mass=nothing if mass is None else self._expected(mass),
+            scale=nothing if mass is None else mass.scale,
+            lost=nothing if mass is None else mass.lost,
+            accuracy=self._accuracy(stored, self.job.recipe.certificate) if certified else None,
+        )
+
+    def _expected(self, mass: Mass) -> float:
+        return mass.total if self.drawing.periodic else mass.inside
+
+    def _holds_something(self, drawn: Bricks) -> None:
+        if not np.isfinite(drawn.values).all():
+            raise self._fault("a volume has voxels that are not finite")
+        if not drawn.values.any():
+            fix = "look at `poses`, `center` and the box: the object lies outside, or there is none"
+            raise self._fault("a volume is empty", "0 in every voxel", "some of the object inside the box", fix)
+
+    def _mass(self, drawn: Bricks, mass: Mass) -> None:
+        allowed = self.limits.mass
+        if self.drawing.periodic and not abs(mass.lost) <= allowed:
             fix = "more `grid.padding` or a larger `grid.shape`; `render.method: gaussian` lets tails end at the faces"
-            raise fault("a volume reaches through the faces of a periodic box", f"{mass.lost:.2g} of its mass", "none", fix)
-        expected = mass.total if drawing.periodic else mass.inside
-        if abs(total * grid.voxel_size**3 - expected) > job.limit * mass.scale:
-            got, wanted = f"{total * grid.voxel_size**3:.6g} Å", f"{expected:.6g} Å within {job.limit * mass.scale:.2g}"
-            raise fault("a volume's mass is wrong", got, wanted)
-    proof: Accuracy | None = None
-    if certified or mass is None:
-        settings = job.recipe.certificate if certified else GLANCE
-        proof = accuracy(grid, bricks, subject.frame, subject.oracle, settings)
-        if max(errors := relative([proof])) > job.limit and (proof.squared_error or proof.squared_norm):
+            got = f"{abs(mass.lost):.2g} of its mass"
+            raise self._fault("a volume reaches through the faces of a periodic box", got, f"at most {allowed:.2g}", fix)
+        found, expected = float(drawn.values.sum(dtype=float)) * self.grid.voxel_size**3, self._expected(mass)
+        if not abs(found - expected) <= allowed * mass.scale:
+            got, wanted = f"{found:.6g} Å", f"{expected:.6g} Å within {allowed * mass.scale:.2g}"
+            raise self._fault("a volume's mass is wrong", got, wanted)
+
+    def _voxels(self, drawn: Bricks, settings: CertificateSettings) -> None:
+        errors = relative([self._accuracy(drawn, settings)])
+        allowed = max(self.limits.voxels, self.subject.least)
+        if not max(errors) <= allowed:
             got = f"relative L2 error {errors[0]:.2g}, largest error {errors[1]:.2g} of the largest value"
-            raise fault("a volume differs from its direct sum", got, f"at most {job.limit:.2g}", drawing.remedy)
-    everywhere = len(values) == np.prod(grid.n_bricks)
-    return FrameRecord(
-        status=FrameStatus.DONE,
-        source_frame=subject.source_frame,
-        time=subject.time,
-        rotation=tuple(tuple(row) for row in subject.rotation.tolist()),
-        translation=tuple(subject.translation.tolist()),
-        sum=total,
-        min=float(values.min(initial=np.inf if everywhere else 0.0)),
-        max=float(values.max(initial=-np.inf if everywhere else 0.0)),
-        mass=expected,
-        lost=float("nan") if mass is None else mass.lost,
-        accuracy=proof if certified else None,
-    )
+            what = f"a volume differs from {self.drawing.against}"
+            raise self._fault(what, got, f"at most {allowed:.2g}", self.drawing.remedy)
+
+    def _rounded(self, drawn: Bricks, stored: Bricks) -> None:
+        if stored.values is drawn.values:
+            return
+        error, norm = (np.linalg.norm(v.astype(float)) for v in (stored.values - drawn.values, drawn.values))
+        allowed = rounding(self.job.layout.dtype)
+        if not error <= allowed * norm:
+            largest = float(np.abs(drawn.values).max())
+            got = f"values up to {largest:.2g} lose {error / norm:.2g} of their norm in {self.job.layout.dtype}"
+            raise self._fault(
+                "a volume does not fit the store's type", got, f"at most {allowed:.2g}", "`dtype: float32` under `store`"
+            )
+
+    def _accuracy(self, bricks: Bricks, settings: CertificateSettings) -> Accuracy:
+        return accuracy(self.grid, bricks, self.subject.frame, self.subject.oracle, settings)
+
+    def _fault(self, what: str, got: str = "", wanted: str = "", fix: str = REPORT) -> FrameFault:
+        subject = self.subject
+        where = f"frame {subject.source_frame} of {self.job.ensemble.name} (frame {subject.frame} of the store)"
+        return FrameFault(subject.source_frame, Problem(what, where, got, wanted, fix))

@@ -8,15 +8,18 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from ..tasks.ensemble.decoded import DecodedEnsemble
+from ..tasks.ensemble.maps import THINNEST
 from ..tasks.ensemble.own_class import OwnClass
 from ..tasks.errors import FrameFault, Problem, Refusal
 from ..tasks.grid import VoxelGrid
 from ..tasks.render.base import RenderSettings, ResampleSettings
 from ..tasks.render.bricks import BrickEngine
+from ..tasks.render.certificate import COORDINATES
 from ..tasks.render.fft_engine import REMEDY, FFTEngine, objection
 from ..tasks.render.map_engine import MapEngine
 from ..tasks.render.oracle import GaussianOracle, Oracle
 from ..tasks.render.spline_oracle import SplineOracle
+from ..tasks.scattering.gaussians import EXACT
 from ..tasks.values import Bricks, joined
 from ..tasks.volume.base import AbstractVolumeRepresentation
 from ..tasks.volume.gaussian_mixture import GaussianMixtureVolume
@@ -27,14 +30,17 @@ from .drawing import REPORT, Drawing, Extents, Frames, Subject
 from .job import Job
 from .recipe import DecoderRecipe
 
-EXACT = 1e-9
-"""Of the oracle's Gaussians, where the scattering factors are not made of Gaussians."""
-AS_THEY_ARE = ResampleSettings(oversampling=1, tolerance=0.0)
-"""How decoded voxels are turned: as a map's."""
+AS_THEY_ARE, TURNED = (ResampleSettings(oversampling=factor, tolerance=0.0) for factor in (1, 2))
+"""How decoded voxels are drawn: in their own places they are what the spline runs through, elsewhere as a map's."""
 
 
 class Decoded(ABC):
     """One volume in its pose, in a form that the pipeline draws."""
+
+    @property
+    def least(self) -> float:
+        """Relative error of its voxels that is no fault, whatever the tolerance."""
+        return 0.0
 
     @property
     @abstractmethod
@@ -94,6 +100,17 @@ class DecodedVoxels(Decoded):
     offset: Float64[np.ndarray, "3"]
 
     @property
+    def least(self) -> float:
+        """Of coordinates in single precision."""
+        return COORDINATES * max(self.voxels.shape)
+
+    @property
+    def settings(self) -> ResampleSettings:
+        """Whether anything lies between voxels."""
+        still = np.array_equal(self.rotation, np.eye(3)) and not (self.offset / self.voxel_size % 1).any()
+        return AS_THEY_ARE if still else TURNED
+
+    @property
     def extents(self) -> Extents:
         """Of the unturned box's voxel centres: like a map's, its corners may turn out of the store's."""
         nz, ny, nx = self.voxels.shape
@@ -101,12 +118,12 @@ class DecodedVoxels(Decoded):
 
     def render(self, engines: "Engines") -> Bricks:
         """One frame."""
-        engine = MapEngine(self.voxels, self.voxel_size, engines.grid, AS_THEY_ARE)
+        engine = MapEngine(self.voxels, self.voxel_size, engines.grid, self.settings)
         return engine.render(self.rotation, self.offset)
 
     def oracle(self, engines: "Engines") -> Oracle:  # noqa: ARG002  (the interface's argument)
         """The spline, evaluated independently."""
-        return SplineOracle(self.voxels, self.voxel_size, AS_THEY_ARE, self.rotation, self.offset)
+        return SplineOracle(self.voxels, self.voxel_size, self.settings, self.rotation, self.offset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +201,9 @@ class DecodedFrames(Frames[list[DecodedFrame]]):
         voxels = np.asarray(volume.real_voxel_grid, np.float32)
         if not np.isfinite(voxels).all():
             raise FrameFault(frame, Problem("the volume's voxels are not finite", where, wanted="finite voxels"))
+        if min(voxels.shape) < THINNEST:
+            got, wanted = f"{voxels.shape} voxels", f"at least {THINNEST} along each axis"
+            raise FrameFault(frame, Problem("the volume is too thin to interpolate", where, got, wanted))
         axes, centre = (np.asarray(array, np.float64) for array in volume.frame())
         if np.abs(axes @ axes.T - np.eye(3)).max() > 1e-4:
             wanted = "a grid that is turned and moved, no more"
@@ -205,6 +225,9 @@ class Engines:
 class DecodedDrawing(Drawing[list[DecodedFrame]]):
     """Each frame by the engine that suits its volume."""
 
+    frames: DecodedFrames
+    against = "its oracle"
+
     def __init__(self, job: Job, recipe: DecoderRecipe, ensemble: DecodedEnsemble):
         self.frames = DecodedFrames(ensemble, recipe)
         grid, settings = job.layout.grid, recipe.render
@@ -221,13 +244,25 @@ class DecodedDrawing(Drawing[list[DecodedFrame]]):
 
     def render(self, batch: list[DecodedFrame]) -> Bricks:
         """One after another."""
-        return joined([frame.decoded.render(self._engines) for frame in batch])
+        for one in batch:
+            self._fits(one)
+        return joined([one.decoded.render(self._engines) for one in batch])
+
+    def _fits(self, one: DecodedFrame) -> None:
+        """A box that was given was not looked into beforehand. Raises `FrameFault`."""
+        extents, grid = one.decoded.extents, self._engines.grid
+        if (extents.minimum < grid.lower).any() or (extents.maximum > grid.upper).any():
+            low, high = (" ".join(f"{x:.1f}" for x in corner) for corner in (extents.minimum, extents.maximum))
+            where, got = f"frame {one.frame} of {self.frames.ensemble.name}", f"from {low} to {high} Å (x, y, z)"
+            wanted = f"within {' '.join(map(str, grid.shape))} voxels (z, y, x) of {grid.voxel_size:g} Å"
+            fix = "a larger `grid.shape`, or `shape: auto`"
+            raise FrameFault(one.frame, Problem("a volume reaches out of the box", where, got, wanted, fix))
 
     def subjects(self, batch: list[DecodedFrame]) -> Iterator[Subject]:
         """The direct sum, or the spline."""
         for one in batch:
             oracle = one.decoded.oracle(self._engines)
-            yield Subject(one.frame, one.frame, float(one.frame), one.rotation, one.offset, oracle)
+            yield Subject(one.frame, one.frame, float(one.frame), one.rotation, one.offset, oracle, one.decoded.least)
 
 
 def _unfit(volume: AbstractVolumeRepresentation, where: str) -> Problem:

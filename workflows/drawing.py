@@ -58,6 +58,8 @@ class Subject:
     translation: Float64[np.ndarray, "3"]
     """Å."""
     oracle: Oracle
+    least: float = 0.0
+    """Relative error of voxels that is no fault, whatever the tolerance."""
 
 
 class Drawing(ABC, Generic[B]):
@@ -66,6 +68,8 @@ class Drawing(ABC, Generic[B]):
     frames: Frames[B]
     engine: str
     """What draws, as the ledger remembers it."""
+    against: str
+    """What its oracle is, as messages call it."""
     periodic: bool
     """Whether what leaves the box comes in again on the other side."""
     remedy: str

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from ..tasks.render.base import FFT_ARRAYS
 from ..tasks.render.binning import runs, touching
 from ..tasks.store.layout import StoreLayout
 
+UNSEEN = 64
+"""Bricks held at once where no frame has been seen: room for a protein, so that cost does not follow the box."""
 BUFFER_BYTES = 256 << 20
 """Bound on the brick engine's buffer."""
 
@@ -37,7 +40,15 @@ def of_windows(layout: StoreLayout, positions: Float64[np.ndarray, "m 3"], half_
     return Footprint(len(work.frames), capacity, capacity * brick_bytes)
 
 
-def of_whole_boxes(layout: StoreLayout, arrays: float, bricks: int | None = None) -> Footprint:
+def of_unseen(layout: StoreLayout, whole_boxes: bool) -> Footprint:
+    """Of frames that nobody has seen: every brick may be touched, a few are held at once. `whole_boxes`: for the FFT method."""
+    bricks, brick_bytes = int(np.prod(layout.grid.n_bricks)), 4 * layout.grid.brick**3
+    capacity = min(UNSEEN, 1 << int(np.ceil(np.log2(bricks))))
+    box = FFT_ARRAYS * 4 * layout.grid.n_voxels if whole_boxes else 0
+    return Footprint(bricks, capacity, capacity * brick_bytes + box)
+
+
+def of_whole_boxes(layout: StoreLayout, arrays: float | int, bricks: int | None = None) -> Footprint:
     """Of a renderer that makes whole boxes and needs `arrays` times their memory; `bricks`: what is left of them, where known."""
     every = int(np.prod(layout.grid.n_bricks))
     most = max(1, BUFFER_BYTES // (4 * layout.grid.brick**3))

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..tasks.ensemble.base import Ensemble
+from ..tasks.render.certificate import Limits
 from ..tasks.store.layout import StoreLayout
 from .footprint import Footprint
 from .recipe import Recipe, sources_of, store_deciding
@@ -24,8 +25,8 @@ class Job:
     lock: str
     """Identity of the run lock: the fence that a worker checks before it writes."""
     footprint: Footprint
-    limit: float
-    """What no frame's relative error, of mass or of voxels, may exceed."""
+    limits: Limits
+    """What no frame's error may exceed."""
 
     @cached_property
     def key(self) -> str:

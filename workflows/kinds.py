@@ -9,27 +9,26 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from jaxtyping import Int64
 
 from ..tasks.ensemble.base import Ensemble
 from ..tasks.ensemble.decoded import DecodedEnsemble, open_decoded
 from ..tasks.ensemble.frames import TrajectoryEnsemble
-from ..tasks.ensemble.maps import BEYOND, MapEnsemble, open_map
+from ..tasks.ensemble.maps import MapEnsemble, open_map
 from ..tasks.ensemble.poses import open_poses
 from ..tasks.ensemble.trajectory import open_trajectory
 from ..tasks.errors import Problem, Refusal
 from ..tasks.grid import VoxelGrid, containing
-from ..tasks.render.certificate import limit
+from ..tasks.render.certificate import COORDINATES, Limits, limits
 from ..tasks.render.windows import half_widths
 from ..tasks.scattering.tables import TABLES, rows_of
-from ..tasks.store.layout import StoreLayout
+from ..tasks.store.layout import AVERAGES, MAP, Meaning, StoreLayout
 from . import atoms, footprint
 from .drawing import AnyDrawing, Extents, Frames
 from .footprint import Footprint
 from .job import Job
 from .recipe import DecoderRecipe, MapRecipe, Recipe, TrajectoryRecipe
 
-COORDINATES = 2e-7
-"""Relative L2 error for each voxel along a map that single-precision coordinates may add: three times what white noise has."""
 R = TypeVar("R", bound=Recipe)
 E = TypeVar("E", bound=Ensemble)
 
@@ -37,9 +36,18 @@ E = TypeVar("E", bound=Ensemble)
 class Kind(ABC, Generic[R, E]):
     """What a run asks of a kind of ensemble, in this order."""
 
+    meaning: Meaning
+    """Of a store's voxels, where its recipe does not say otherwise."""
+    oracle: str
+    """What frames are compared with."""
+
     @abstractmethod
     def open(self, recipe: R, folder: Path) -> E:
         """The ensemble of a recipe in `folder`, before its poses. Raises `Refusal`."""
+
+    def surveyed(self, recipe: R, ensemble: E) -> Int64[np.ndarray, " n"]:  # noqa: ARG002  (some kinds need the recipe)
+        """The frames whose extents are looked at before there is a grid."""
+        return np.arange(ensemble.n_frames)
 
     @abstractmethod
     def frames(self, recipe: R, ensemble: E) -> Frames[Any]:
@@ -53,9 +61,9 @@ class Kind(ABC, Generic[R, E]):
     def footprint(self, recipe: R, ensemble: E, layout: StoreLayout) -> Footprint:
         """What a frame takes. Raises `FrameFault` for a bad first frame, `Refusal` for a method that does not suit it."""
 
-    def limit(self, recipe: R, ensemble: E, layout: StoreLayout) -> float:  # noqa: ARG002  (some kinds need them)
-        """What no frame's relative error may exceed."""
-        return limit(recipe.render, layout.dtype)
+    def limits(self, recipe: R, ensemble: E) -> Limits:  # noqa: ARG002  (some kinds need the ensemble)
+        """What no frame's error may exceed."""
+        return limits(recipe.render)
 
     @abstractmethod
     def drawing(self, job: Job, recipe: R, ensemble: E) -> AnyDrawing:
@@ -64,6 +72,8 @@ class Kind(ABC, Generic[R, E]):
 
 class Trajectories(Kind[TrajectoryRecipe, TrajectoryEnsemble]):
     """Atoms of a trajectory."""
+
+    meaning, oracle = AVERAGES, "the direct sum over all atoms"
 
     def open(self, recipe: TrajectoryRecipe, folder: Path) -> TrajectoryEnsemble:
         """Through a decoding child."""
@@ -107,11 +117,17 @@ class Trajectories(Kind[TrajectoryRecipe, TrajectoryEnsemble]):
 
 
 class Decoders(Kind[DecoderRecipe, DecodedEnsemble]):
-    """Whatever a class of the user's own makes; it runs on workers only."""
+    """Whatever a class of the user's own makes; it runs on the workers, and in `plan`."""
+
+    meaning, oracle = replace(AVERAGES, time=""), "the direct sum over all atoms, or the same interpolation of decoded voxels"
 
     def open(self, recipe: DecoderRecipe, folder: Path) -> DecodedEnsemble:
         """Without running the user's code."""
         return open_decoded(recipe.ensemble, folder)
+
+    def surveyed(self, recipe: DecoderRecipe, ensemble: DecodedEnsemble) -> Int64[np.ndarray, " n"]:
+        """All of them, where a box must be found; else the first, to see that the class works: decoding may be dear."""
+        return np.arange(ensemble.n_frames if recipe.grid.shape == "auto" else 1)
 
     def frames(self, recipe: DecoderRecipe, ensemble: DecodedEnsemble) -> Frames[Any]:
         """Decoded volumes."""
@@ -125,13 +141,7 @@ class Decoders(Kind[DecoderRecipe, DecodedEnsemble]):
 
     def footprint(self, recipe: DecoderRecipe, ensemble: DecodedEnsemble, layout: StoreLayout) -> Footprint:  # noqa: ARG002
         """A bound: nothing is decoded here."""
-        from ..tasks.render.fft_engine import ARRAYS
-
-        return footprint.of_whole_boxes(layout, ARRAYS if recipe.render.method == "fft" else 2.0)
-
-    def limit(self, recipe: DecoderRecipe, ensemble: DecodedEnsemble, layout: StoreLayout) -> float:
-        """Decoded voxels are turned as a map's are, whatever the tolerance for atoms."""
-        return max(super().limit(recipe, ensemble, layout), COORDINATES * max(layout.grid.shape))
+        return footprint.of_unseen(layout, whole_boxes=recipe.render.method == "fft")
 
     def drawing(self, job: Job, recipe: DecoderRecipe, ensemble: DecodedEnsemble) -> AnyDrawing:
         """Each frame by what suits it."""
@@ -143,19 +153,15 @@ class Decoders(Kind[DecoderRecipe, DecodedEnsemble]):
 class Maps(Kind[MapRecipe, MapEnsemble]):
     """One map in many poses."""
 
+    meaning, oracle = MAP, "the same interpolation, evaluated independently"
+
     def open(self, recipe: MapRecipe, folder: Path) -> MapEnsemble:
         """Read, to be sure of it."""
-        opened = open_map(recipe.ensemble, folder)
-        if recipe.poses is None:
-            return opened
-        lost, missing = opened.beyond(opened.grid(recipe.grid))
-        if lost <= BEYOND:
-            return opened
-        note = (
-            f"{opened.name}: {lost:.1%} of its squared density lies where some poses turn it out of the box; "
-            f"{np.ceil(missing):g} Å more on each side would keep it (`grid.padding`, or a larger `grid.shape`)"
-        )
-        return replace(opened, notes=(*opened.notes, note))
+        return open_map(recipe.ensemble, folder, recipe.grid)
+
+    def surveyed(self, recipe: MapRecipe, ensemble: MapEnsemble) -> Int64[np.ndarray, " n"]:  # noqa: ARG002
+        """One stands for all: the map's own box."""
+        return np.arange(1)
 
     def frames(self, recipe: MapRecipe, ensemble: MapEnsemble) -> Frames[Any]:  # noqa: ARG002  (the interface's argument)
         """Poses."""
@@ -168,13 +174,13 @@ class Maps(Kind[MapRecipe, MapEnsemble]):
         return ensemble.grid(recipe.grid)
 
     def footprint(self, recipe: MapRecipe, ensemble: MapEnsemble, layout: StoreLayout) -> Footprint:
-        """All bricks: which are empty is known once they are drawn."""
-        fine = recipe.render.oversampling**3 * np.prod(ensemble.shape)
-        return footprint.of_whole_boxes(layout, 2.0 + 3.0 * float(fine) / layout.grid.n_voxels)
+        """All bricks: which are empty is known once they are drawn. The oracle's coefficients are double precision."""
+        fine = recipe.render.oversampling**3 * float(np.prod(ensemble.shape)) / layout.grid.n_voxels
+        return footprint.of_whole_boxes(layout, 2.0 + 10.0 * fine)
 
-    def limit(self, recipe: MapRecipe, ensemble: MapEnsemble, layout: StoreLayout) -> float:
+    def limits(self, recipe: MapRecipe, ensemble: MapEnsemble) -> Limits:
         """As exact as a map's coordinates are."""
-        return max(super().limit(recipe, ensemble, layout), COORDINATES * max(ensemble.shape))
+        return limits(recipe.render, COORDINATES * max(ensemble.shape))
 
     def drawing(self, job: Job, recipe: MapRecipe, ensemble: MapEnsemble) -> AnyDrawing:
         """By resampling."""
@@ -192,10 +198,19 @@ def kind_of(recipe: Recipe) -> Kind[Any, Any]:
 
 
 def open_ensemble(recipe: Recipe, folder: Path) -> Ensemble:
-    """The ensemble of a recipe in `folder`, with its poses. Raises one `Refusal` with every problem that was found."""
+    """The ensemble of a recipe in `folder`, with its poses. Raises `Refusal` with every problem that was found."""
     opened: Ensemble = kind_of(recipe).open(recipe, folder)
     if recipe.poses is None:
         return opened
-    poses, tables = open_poses(recipe.poses, folder, None if isinstance(opened, MapEnsemble) else opened.n_frames)
+    poses, tables = open_poses(recipe.poses, folder, None if opened.frames_are_poses else opened.n_frames)
     n_frames = opened.n_frames if poses.n is None else poses.n
-    return replace(opened, n_frames=n_frames, poses=poses, sources=(*opened.sources, *tables))
+    return replace(
+        opened, n_frames=n_frames, poses=poses, sources=(*opened.sources, *tables), notes=(*opened.notes, *opened.notes_on(poses))
+    )
+
+
+def meaning_of(recipe: Recipe) -> Meaning:
+    """What a store's voxels are."""
+    meaning, render = kind_of(recipe).meaning, recipe.render
+    points = render.sampling == "point"
+    return replace(meaning, voxel="value at the voxel's centre") if points else replace(meaning, voxel="mean over the voxel")

@@ -48,7 +48,7 @@ class MapFrames(Frames[MapPoses]):
 class MapDrawing(Drawing[MapPoses]):
     """The map's coefficients, made once, and an oracle that has its own."""
 
-    periodic, remedy = False, REPORT
+    against, periodic, remedy = "the same interpolation", False, REPORT
 
     def __init__(self, job: Job, recipe: MapRecipe, ensemble: MapEnsemble):
         self.frames = MapFrames(ensemble)

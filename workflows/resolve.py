@@ -18,5 +18,5 @@ def layout_of(recipe: Recipe, ensemble: Ensemble, extents: Extents) -> StoreLayo
 def job_of(recipe: Recipe, ensemble: Ensemble, layout: StoreLayout, store: Path, lock: str) -> Job:
     """The job. Raises `FrameFault` where the first frame is bad, `Refusal` where the method does not suit it."""
     kind = kind_of(recipe)
-    footprint, limit = kind.footprint(recipe, ensemble, layout), kind.limit(recipe, ensemble, layout)
-    return Job(recipe, ensemble, layout, store, lock, footprint, limit)
+    footprint = kind.footprint(recipe, ensemble, layout)
+    return Job(recipe, ensemble, layout, store, lock, footprint, kind.limits(recipe, ensemble))

@@ -13,7 +13,7 @@ from ..tasks.store.layout import run_folder
 from ..tasks.store.shard import write_shard
 from ..tasks.values import Bricks, FrameRecord, FrameStatus, Receipt, ShardRecord, joined
 from .base import Session
-from .checks import checked
+from .checks import FrameCheck
 from .job import Job
 from .kinds import kind_of
 
@@ -45,9 +45,10 @@ class VolumesSession(Session):
         frames, records, parts = np.array(job.layout.frames_of(unit)), [], []
         for some in np.array_split(frames, drawing.at_once(len(frames))):
             batch = lap("read", drawing.frames.read(some))
-            bricks = lap("render", render_batch(self, batch))
-            records += lap("check", self._records(batch, bricks))
-            parts.append(bricks)
+            drawn = lap("render", render_batch(self, batch))
+            stored = self.rounded(drawn)
+            records += lap("check", self._records(batch, drawn, stored))
+            parts.append(stored)
         if not lock.still_ours(run_folder(job.store), job.lock):
             raise LockLost(f"another run has taken over {job.store}; this one stops without writing")
         if (done := ledger.read(job.store, job.layout, unit)) is not None:  # asked twice at once: likewise
@@ -57,18 +58,23 @@ class VolumesSession(Session):
         ledger.commit(job.store, job.layout, record)
         return _receipt(job, record, lap)
 
-    def _records(self, batch: Any, bricks: Bricks) -> list[FrameRecord]:
-        subjects = self.drawing.subjects(batch)
+    def rounded(self, drawn: Bricks) -> Bricks:
+        """Bricks in the store's type; the same where that is what they are in."""
+        with np.errstate(over="ignore"):  # what does not fit is found by the check
+            return dataclasses.replace(drawn, values=drawn.values.astype(self.job.layout.dtype, copy=False))
+
+    def _records(self, batch: Any, drawn: Bricks, stored: Bricks) -> list[FrameRecord]:
+        checks = (FrameCheck(self.job, self.drawing, subject) for subject in self.drawing.subjects(batch))
+        same = stored.values is drawn.values
         return [
-            checked(self.job, self.drawing, subject, bricks.of(i), subject.frame in self.certified)
-            for i, subject in enumerate(subjects)
+            check.record(one := drawn.of(i), one if same else stored.of(i), check.subject.frame in self.certified)
+            for i, check in enumerate(checks)
         ]
 
 
 def render_batch(session: VolumesSession, batch: Any) -> Bricks:
-    """Frames to bricks, rounded to the store's type: the one function behind a worker and a volume on demand."""
-    bricks = session.drawing.render(batch)
-    return dataclasses.replace(bricks, values=bricks.values.astype(session.job.layout.dtype, copy=False))
+    """Frames to bricks of float32: the one function behind a worker and a volume on demand."""
+    return session.drawing.render(batch)
 
 
 class _Laps:

@@ -14,9 +14,9 @@ from ..tasks.store import ledger, template
 from ..tasks.values import Accuracy, FrameStatus
 from .base import Session
 from .job import Job
+from .kinds import kind_of, meaning_of
 from .recipe import recipe_hash, sources_of, store_deciding
 
-CONVENTION = "U in angstrom^-2, mean over each voxel; axes z, y, x; voxel n//2 of every axis at the origin; vectors x, y, z"
 PACKAGES = ("cryovox", "jax", "jaxlib", "numpy", "tensorstore", "zarr", "MDAnalysis", "gemmi")
 
 
@@ -54,11 +54,15 @@ class Certificate:
     largest_error: float
     """Largest error of a compared voxel, relative to the largest value."""
     mass_error: float | None
-    """Largest |Σ·h³ / analytic in-box mass - 1| of all frames; None where no law says their mass (maps, point samples)."""
+    """Largest |Σ·h³ - analytic in-box mass| / Σ|a| of all frames; None where no law says their mass (maps, point samples)."""
+    lost: float | None
+    """Largest share of a frame's mass that lies outside the box; None as for `mass_error`."""
     tolerance: float
     """Asked for."""
     limit: float
-    """What no frame was allowed to exceed."""
+    """What no frame was allowed to exceed, before it was rounded to the store's type."""
+    against: str
+    """What the voxels were compared with."""
 
 
 def begin(job: Job, replace: bool = False) -> None:
@@ -66,13 +70,14 @@ def begin(job: Job, replace: bool = False) -> None:
 
     With `replace`, a store that is there gives way, and comes back where the new one cannot be made.
     """
+    meaning = meaning_of(job.recipe)
     attributes = {
         "recipe": store_deciding(job.recipe),
         "recipe_hash": recipe_hash(job.recipe),
         "sources": sources_of(job.ensemble),
         "notes": list(job.ensemble.notes),
         **job.ensemble.facts,
-        "convention": CONVENTION,
+        "convention": meaning.convention,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     aside = job.store.with_name(f".{job.store.name}.replaced")
@@ -80,7 +85,7 @@ def begin(job: Job, replace: bool = False) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         job.store.rename(aside)
     try:
-        template.create(job.store, job.layout, attributes)
+        template.create(job.store, job.layout, attributes, meaning)
     except BaseException:
         if aside.exists() and not job.store.exists():
             aside.rename(job.store)
@@ -100,10 +105,12 @@ def finish(job: Job) -> Certificate:
     """Consolidates the ledger into the store and closes it with the certificate; safe to repeat."""
     accuracies: list[Accuracy] = []
     mass_errors: list[float] = []
+    lost: list[float] = []
     for record in ledger.records(job.store, job.layout):
         for frame in record.frames:
             if frame.status is FrameStatus.DONE and (error := frame.mass_error(job.layout.grid.voxel_size)) is not None:
                 mass_errors.append(error)
+                lost.append(abs(frame.lost))
             if frame.accuracy is not None:
                 accuracies.append(frame.accuracy)
     l2, largest = relative(accuracies)
@@ -113,8 +120,10 @@ def finish(job: Job) -> Certificate:
         relative_l2=l2,
         largest_error=largest,
         mass_error=max(mass_errors, default=None),
+        lost=max(lost, default=None),
         tolerance=job.recipe.render.tolerance,
-        limit=job.limit,
+        limit=job.limits.voxels,
+        against=kind_of(job.recipe).oracle,
     )
-    template.finish(job.store, job.layout, {"certificate": asdict(certificate)})
+    template.finish(job.store, job.layout, {"certificate": asdict(certificate)}, meaning_of(job.recipe))
     return certificate

@@ -30,6 +30,13 @@ class Ensemble:
     notes: tuple[str, ...]
     """What a person may want to know, one sentence each."""
 
+    frames_are_poses: ClassVar[bool] = False
+    """Whether there is one object, so that poses say how many frames there are."""
+
+    def notes_on(self, poses: Poses) -> tuple[str, ...]:  # noqa: ARG002  (some kinds look at them)
+        """What a person may want to know of these poses."""
+        return ()
+
     @property
     def name(self) -> str:
         """What messages call the source of the frames."""

@@ -1,16 +1,16 @@
 """An ensemble that a class of the user's own decodes: the recipe's keys, and what a worker needs to make any frame."""
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from ..errors import Problem, Refusal
 from .base import Ensemble, EnsembleSettings
+from .own_module import find_file
 from .sources import check, identify
 
 
@@ -30,18 +30,23 @@ class DecoderSettings(EnsembleSettings):
     """Keyword arguments that differ by frame (latents): `.npy` files, one row a frame; the class is then made anew for each."""
     frames: Annotated[int, Ge(1)] | None = None
     """How many frames; null: as many as the tables of `each` have rows."""
-    seed: Annotated[int, Ge(0)] = 0
-    """Of the random key of each frame: `jax.random.fold_in(jax.random.key(seed), frame)`."""
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
+    """Of the random key of each frame: `jax.random.fold_in(jax.random.key(seed), frame)`; larger ones would repeat."""
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedEnsemble(Ensemble):
-    """An ensemble to be decoded; `sources` are the module, the files, the tables and the poses' table where there is one."""
+    """An ensemble to be decoded; `sources` are the module, the files, the tables and the poses' table where there is one.
+
+    It holds none of the user's code: `OwnClass` runs that, on the workers and in `plan`.
+    """
 
     module: str
     class_name: str
+    file: str
+    """The module's, absolute: the one that was identified, and the only one that is run."""
     folder: str
-    """The recipe's: modules are looked for here first."""
+    """The recipe's, absolute: the module may import what lies here."""
     arguments: dict[str, bool | int | float | str]
     files: dict[str, str]
     """Absolute paths."""
@@ -61,7 +66,10 @@ class DecodedEnsemble(Ensemble):
 
 
 def open_decoded(settings: DecoderSettings, folder: Path) -> DecodedEnsemble:
-    """Check what can be known of the ensemble without running the user's code. Raises one `Refusal` with every problem found."""
+    """Check what can be known of the ensemble without running the user's code: what must be run for, `plan` and workers find.
+
+    Raises one `Refusal` with every problem found.
+    """
     problems: list[Problem] = []
     module, colon, class_name = settings.parametrization.partition(":")
     source = None
@@ -75,7 +83,7 @@ def open_decoded(settings: DecoderSettings, folder: Path) -> DecodedEnsemble:
                 "`latents:LatentDecoder` names class LatentDecoder of latents.py beside the recipe",
             )
         )
-    elif (source := _module_file(module, folder)) is None:
+    elif (source := find_file(module, folder)) is None:
         problems.append(
             Problem(
                 "there is no such module",
@@ -105,30 +113,18 @@ def open_decoded(settings: DecoderSettings, folder: Path) -> DecodedEnsemble:
     return DecodedEnsemble(
         n_frames=n_frames,
         n_source_frames=n_frames,
-        sources=tuple(identify(path) for path in everything),
+        sources=tuple(identify(path, whole=True) for path in everything),
         poses=None,
         notes=(f"{settings.parametrization} runs from {source}: the store knows this one file, not what it imports",),
         module=module,
         class_name=class_name,
+        file=str(source),
         folder=str(folder.absolute()),
         arguments=dict(sorted(settings.arguments.items())),
         files=files,
         each=each,
         seed=settings.seed,
     )
-
-
-def _module_file(module: str, folder: Path) -> Path | None:
-    """The module's file: beside the recipe first; nothing of it is run."""
-    beside = folder.joinpath(*module.split("."))
-    for path in (beside.with_name(f"{beside.name}.py"), beside / "__init__.py"):
-        if path.is_file():
-            return path.absolute()
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
 
 
 def _clashes(settings: DecoderSettings) -> Iterator[Problem]:

@@ -38,6 +38,11 @@ class Poses(ABC):
     n: int | None
     """How many there are; None for as many as there are frames."""
 
+    @property
+    @abstractmethod
+    def reach(self) -> float:
+        """The longest offset, Å."""
+
     @abstractmethod
     def of(self, frames: Int64[np.ndarray, " f"]) -> tuple[Float64[np.ndarray, "f 3 3"], Float64[np.ndarray, "f 3"]]:
         """Rotations, which act on column vectors, and offsets (Å) of frames of the store: the same bytes in any batch."""
@@ -51,6 +56,11 @@ class TabulatedPoses(Poses):
     """(w, x, y, z), of length 1."""
     offsets: Float64[np.ndarray, "n 3"]
     """(x, y, z), Å."""
+
+    @property
+    def reach(self) -> float:
+        """Of all rows."""
+        return float(np.sqrt((self.offsets**2).sum(axis=1)).max())
 
     def of(self, frames: Int64[np.ndarray, " f"]) -> tuple[Float64[np.ndarray, "f 3 3"], Float64[np.ndarray, "f 3"]]:
         """The rows of these frames. Raises `IndexError` past the last."""
@@ -67,6 +77,11 @@ class RandomPoses(Poses):
     seed: int
     shift: float
     """Å: the ball's radius."""
+
+    @property
+    def reach(self) -> float:
+        """The ball's radius."""
+        return self.shift
 
     def of(self, frames: Int64[np.ndarray, " f"]) -> tuple[Float64[np.ndarray, "f 3 3"], Float64[np.ndarray, "f 3"]]:
         """Drawn for each frame alone."""

@@ -26,15 +26,15 @@ class SourceFile:
     """See `digest`."""
 
 
-def digest(path: Path) -> str:
-    """What tells a file from another: `sha256:` of all of it up to 64 MiB, above that `sampled-sha256:`.
+def digest(path: Path, whole: bool = False) -> str:
+    """What tells a file from another: `sha256:` of all of it up to 64 MiB, or where `whole`; else `sampled-sha256:`.
 
     The sampled digest is the SHA-256 of the size (decimal) and of 64 evenly spaced blocks of 1 MiB, the first and the last
     among them: a terabyte costs as much as 64 MiB. No time of change enters, so that copies of the same data give the same store.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        if size <= _WHOLE:
+        if whole or size <= _WHOLE:
             return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
         total = hashlib.sha256(str(size).encode())
         for i in range(_SAMPLES):
@@ -43,9 +43,9 @@ def digest(path: Path) -> str:
         return "sampled-sha256:" + total.hexdigest()
 
 
-def identify(path: Path) -> SourceFile:
-    """The record of a file that was checked."""
-    return SourceFile(path.name, path.stat().st_size, digest(path))
+def identify(path: Path, whole: bool = False) -> SourceFile:
+    """The record of a file that was checked; `whole` where a small change must not pass, and the file is read anyway."""
+    return SourceFile(path.name, path.stat().st_size, digest(path, whole))
 
 
 def check(path: Path, key: str, formats: dict[str, str] | None) -> Problem | None:

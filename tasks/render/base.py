@@ -7,6 +7,8 @@ from annotated_types import Ge, Gt, Le, Lt
 
 Sampling = Literal["average", "point"]
 """What a voxel's value is: the mean over its cube, or the value at its centre."""
+FFT_ARRAYS = 24
+"""Float32 arrays of the whole box that a transform holds: a complex grid of twice the modes an axis, and four blocks."""
 
 
 @dataclass(frozen=True)

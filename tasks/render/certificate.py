@@ -1,6 +1,8 @@
 """The certificate: stored voxels of a few frames against their oracle, and the limits that no frame may exceed."""
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
@@ -12,7 +14,8 @@ from .direct import Voxels
 from .oracle import Oracle
 
 SIDE = 16
-"""Voxels are drawn as products of up to 16 × 16 × 16 indices: spread over the whole region, and summed as matrix products."""
+"""Voxels are drawn as products of up to 16 × 16 × 16 indices: spread over the whole region, and summed as matrix products; of
+fewer where fewer are asked for."""
 SETS_AT_MOST = 32
 """Products drawn in search of voxels of one kind, before the draw is content with fewer."""
 
@@ -70,13 +73,30 @@ def relative(accuracies: Iterable[Accuracy]) -> tuple[float, float]:
     return float(np.sqrt(sum(a.squared_error for a in frames) / norm)), max(a.largest_error for a in frames) / value
 
 
-def limit(settings: RenderSettings | ResampleSettings, dtype: str) -> float:
-    """What no frame's relative error, of mass or of voxels, may exceed.
+COORDINATES = 2e-7
+"""Relative L2 error for each voxel along a map that single-precision coordinates may add: three times what white noise has."""
 
-    Ten times the tolerance and the type's rounding, or the error that the recipe accepts.
-    """
+
+@dataclass(frozen=True)
+class Limits:
+    """What no frame's error may exceed, as it was drawn: before it is rounded to the store's type."""
+
+    mass: float
+    """Of Σ|a|, the amplitudes: of the mass, and of what wraps around a periodic box."""
+    voxels: float
+    """Relative L2, and of the largest value."""
+
+
+def limits(settings: RenderSettings | ResampleSettings, least: float = 0.0) -> Limits:
+    """Ten times the tolerance and single precision's rounding; for voxels `least`, or the error that the recipe accepts."""
+    drawn = 10 * (settings.tolerance + float(np.finfo(np.float32).eps))
     accepted = settings.accept_error if isinstance(settings, RenderSettings) else None
-    return max(10 * (settings.tolerance + float(np.finfo(dtype).eps)), accepted or 0.0)
+    return Limits(drawn, max(drawn, least, accepted or 0.0))
+
+
+def rounding(dtype: str) -> float:
+    """Relative L2 error that the store's type may add: twice half a unit in the last place, for values below its range."""
+    return float(np.finfo(dtype).eps)
 
 
 def _products(
@@ -98,9 +118,10 @@ def _products(
     else:
         first, stop = np.zeros(3, int), np.array(grid.shape)
     missing = settings.voxels if touched else settings.voxels // 4
+    side = min(SIDE, math.ceil(missing ** (1 / 3)))
     for _ in range(SETS_AT_MOST):
         z, y, x = (
-            np.sort(draw.choice(np.arange(a, b), min(SIDE, b - a), replace=False)) for a, b in zip(first, stop, strict=True)
+            np.sort(draw.choice(np.arange(a, b), min(side, b - a), replace=False)) for a, b in zip(first, stop, strict=True)
         )
         yield z, y, x
         missing -= int((stored[np.ix_(*(v // grid.brick for v in (z, y, x)))] == touched).sum())

@@ -12,15 +12,15 @@ from ..grid import VoxelGrid
 from ..values import Bricks
 from ..volume.independent_atoms import IndependentAtomVolume
 from ..volume.operators import gaussian_terms
-from .base import RenderSettings
+from .base import FFT_ARRAYS, RenderSettings
 from .dense import bricks_of
 from .fft import FFTAtomRenderFn
 from .folding import MOST, Power, spectral_power, truncation, what_would_do
 from .nufft import least_eps
 from .transforms import leaves_of, padded, scatterers
 
-ARRAYS = 24.0
-"""Float32 arrays of the whole box that a transform holds: a complex grid of twice the modes an axis, and four blocks."""
+ROOM = 2.0
+"""Estimates of the error are trusted to this factor."""
 REMEDY = "the estimate was too low for this frame: raise `render.accept_error` or `render.upsampling`"
 
 
@@ -64,7 +64,8 @@ def modes(volume: IndependentAtomVolume, voxel_size: float, settings: RenderSett
     power = _power(volume)
     tried = tuple(range(1, MOST + 1)) if settings.upsampling == "auto" else (settings.upsampling,)
     errors = [truncation(power, voxel_size, u, settings.sampling) for u in tried]
-    enough = (i for i, error in enumerate(errors) if error <= settings.tolerance)
+    wanted = max(settings.tolerance, (settings.accept_error or 0.0) / ROOM)
+    enough = (i for i, error in enumerate(errors) if error <= wanted)
     best = next(enough, len(tried) - 1)
     return Modes(tried[best], errors[best])
 
@@ -78,20 +79,23 @@ def objection(volume: IndependentAtomVolume, voxel_size: float, settings: Render
     accepted = max(settings.tolerance, settings.accept_error or 0.0)
     if error <= accepted:
         return None
-    ways = what_would_do(_power(volume), voxel_size, settings.sampling, accepted)
+    if settings.upsampling == "auto":
+        ways = what_would_do(_power(volume), voxel_size, settings.sampling, accepted)
+    else:
+        ways = "`upsampling: auto` takes as many as are needed"
     other = "; or `method: gaussian`, which cuts off nothing" if settings.sampling == "average" else ""
     return Problem(
         what="the FFT method cuts off more than the recipe accepts",
         where="render",
         got=f"a relative L2 error of about {error:.1e} with {upsampling} times the modes, voxels of {voxel_size:g} Å",
         wanted=f"at most {accepted:g}",
-        fix=f"{ways}; or accept it: `accept_error: {_rounded_up(3 * error):g}` under `render`{other}",
+        fix=f"{ways}; or accept it: `accept_error: {_rounded_up(ROOM * error):g}` under `render`{other}",
     )
 
 
-def arrays_of(volume: IndependentAtomVolume, voxel_size: float, settings: RenderSettings) -> float:
+def arrays_of(volume: IndependentAtomVolume, voxel_size: float, settings: RenderSettings) -> int:
     """Memory that a frame needs, in float32 arrays of the whole box."""
-    return 3.0 if modes(volume, voxel_size, settings).upsampling == "auto" else ARRAYS
+    return 3 if modes(volume, voxel_size, settings).upsampling == "auto" else FFT_ARRAYS
 
 
 def _power(volume: IndependentAtomVolume) -> Power:

@@ -19,12 +19,12 @@ class Mass:
     total: float
     """Over all space."""
     scale: float
-    """Σ|a|: what an error is relative to where positive and negative terms cancel."""
+    """Σ|a|: what an error is relative to, since positive and negative terms may cancel."""
 
     @property
     def lost(self) -> float:
-        """The fraction that lies outside the box."""
-        return 1 - self.inside / self.total if self.total else 0.0
+        """What lies outside the box, as a fraction of the scale; negative where negative mass does."""
+        return (self.total - self.inside) / self.scale
 
 
 class Oracle(ABC):

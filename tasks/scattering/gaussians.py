@@ -18,6 +18,8 @@ from .tables import ScatteringTable, lobato2014, peng1996, rows_of
 B_TO_VARIANCE = 1 / (8 * np.pi**2)
 """A factor exp(-b q²), q = ξ/2, is the transform of a Gaussian of variance b/8π² (Å² from Å²)."""
 
+EXACT = 1e-9
+"""Tolerance of the Gaussians that an oracle sums, where the factors are not made of Gaussians."""
 FINEST = 1e-13
 """Relative error that `tolerance` 0 stands for: about what float64 leaves of Lobato's cancelling terms."""
 

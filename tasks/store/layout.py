@@ -16,6 +16,36 @@ VOLT_ANGSTROM2 = 47.8776472
 
 
 @dataclass(frozen=True)
+class Meaning:
+    """What a store's numbers are."""
+
+    quantity: str
+    """What a voxel holds."""
+    units: str
+    """Of the voxels; empty where nobody knows."""
+    volt_angstrom2: float | None
+    """Times a voxel it is volts; None where it is not."""
+    voxel: str
+    """The mean over its cube, or the value at its centre."""
+    time: str
+    """Unit of `t`; empty where it is the number of the frame."""
+
+    @property
+    def convention(self) -> str:
+        """In one sentence."""
+        return (
+            f"{self.quantity}{f' in {self.units}' if self.units else ''}, {self.voxel}; axes z, y, x; voxel n//2 of every axis "
+            "at the origin; vectors x, y, z"
+        )
+
+
+AVERAGES = Meaning("rescaled electrostatic potential", "angstrom^-2", VOLT_ANGSTROM2, "mean over the voxel", "picosecond")
+"""Of atoms of a trajectory."""
+MAP = Meaning("the map's own values", "", None, "value at the voxel's centre", "")
+"""Of a map in many poses."""
+
+
+@dataclass(frozen=True)
 class StoreSettings:
     """The recipe's `store`."""
 

@@ -207,7 +207,7 @@ def _from_json(value: dict[str, Any]) -> ShardRecord:
     )
 
 
-_FRAME_NUMBERS = ("time", "sum", "min", "max", "mass", "lost")
+_FRAME_NUMBERS = ("time", "sum", "min", "max", "mass", "scale", "lost")
 _ACCURACY_NUMBERS = ("squared_error", "squared_norm", "largest_error", "largest_value")
 
 

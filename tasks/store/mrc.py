@@ -30,15 +30,15 @@ CUBIC = 1e-4
 
 
 @overload
-def read_array_from_mrc(path: Path, loads_spacing: Literal[True] = True) -> tuple[Float32[np.ndarray, "z y x"], float]: ...
+def read_array_from_mrc(path: str | Path, loads_spacing: Literal[True] = True) -> tuple[Float32[np.ndarray, "z y x"], float]: ...
 
 
 @overload
-def read_array_from_mrc(path: Path, loads_spacing: Literal[False]) -> Float32[np.ndarray, "z y x"]: ...
+def read_array_from_mrc(path: str | Path, loads_spacing: Literal[False]) -> Float32[np.ndarray, "z y x"]: ...
 
 
 def read_array_from_mrc(
-    path: Path, loads_spacing: bool = True
+    path: str | Path, loads_spacing: bool = True
 ) -> tuple[Float32[np.ndarray, "z y x"], float] | Float32[np.ndarray, "z y x"]:
     """The map's voxels (z, y, x) and, where `loads_spacing`, their edge in Å. Plain or gzipped files.
 
@@ -46,6 +46,7 @@ def read_array_from_mrc(
     `read_origin_from_mrc` tells that. Raises `Refusal` for what is no MRC map of one volume, is cut short, has voxels that
     are not cubes or not finite, or axes that are not square.
     """
+    path = Path(path)
     header = _header(path)
     voxel_size = _voxel_size(path, header)
     try:
@@ -62,12 +63,13 @@ def read_array_from_mrc(
     return (array, voxel_size) if loads_spacing else array
 
 
-def read_origin_from_mrc(path: Path) -> Float64[np.ndarray, "3"]:
+def read_origin_from_mrc(path: str | Path) -> Float64[np.ndarray, "3"]:
     """Where the file puts the centre of its first voxel, (x, y, z) in Å: ORIGIN, or N*START times the voxel size where that is 0.
 
     The array's centre, our origin, stands at this plus (n//2)·h along each axis: the offset that puts an object back where the
     file has it. Raises `Refusal` as `read_array_from_mrc` does, and where both are given and are 1 % of a voxel apart.
     """
+    path = Path(path)
     header = _header(path)
     voxel_size = _voxel_size(path, header)
     order = _axes(path, header)
@@ -91,7 +93,7 @@ def read_origin_from_mrc(path: Path) -> Float64[np.ndarray, "3"]:
 def write_array_to_mrc(
     array: Real[np.ndarray, "z y x"],
     voxel_size: float,
-    path: Path,
+    path: str | Path,
     *,
     origin: Literal["model", "zero"] = "model",
     overwrite: bool = False,
@@ -112,6 +114,7 @@ def write_array_to_mrc(
         raise ValueError(f"voxel_size must be positive and finite (Å), got {voxel_size}")
     if origin not in ("model", "zero"):
         raise ValueError(f"origin must be 'model' or 'zero', got {origin!r}")
+    path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; overwrite=True replaces it")
     with _replacing(path) as temporary, mrcfile.new(temporary) as file:

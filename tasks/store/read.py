@@ -21,7 +21,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 
 def read_frames(
-    path: Path, frames: Iterable[int] | Int[np.ndarray, " f"], *, allow_missing: bool = False
+    path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], *, allow_missing: bool = False
 ) -> Float[np.ndarray, "f z y x"]:
     """Whole volumes, Å⁻², in the store's type and in the order asked for. Costs the box: f · n³ voxels.
 
@@ -29,6 +29,7 @@ def read_frames(
     these are read as they lie, usually 0); `StoreDamage` where a shard is not what its record says; `Refusal` where `path` is
     no store of ours.
     """
+    path = Path(path)
     layout, _ = read_layout(path)
     numbers = [int(frame) for frame in frames]
     _check(path, layout, numbers, allow_missing)

@@ -13,7 +13,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from ..errors import Problem, Refusal, StoreDamage
 from ..values import FrameStatus
 from . import atomic, ledger
-from .layout import SCHEMA, VOLT_ANGSTROM2, StoreLayout
+from .layout import AVERAGES, SCHEMA, Meaning, StoreLayout
 
 FRAMES_PER_CHUNK = 65536
 """Of the per-frame arrays and `t`: one chunk for nearly every ensemble."""
@@ -33,16 +33,16 @@ FRAME_ARRAYS: dict[str, tuple[str, tuple[str, ...], int | float, dict[str, Any]]
         {"description": "acts on column vectors: placed = R source + translation"},
     ),
     "translation": ("float64", ("xyz",), np.nan, {"units": "angstrom"}),
-    "sum": ("float64", (), np.nan, {"units": "angstrom^-2"}),
-    "min": ("float64", (), np.nan, {"units": "angstrom^-2"}),
-    "max": ("float64", (), np.nan, {"units": "angstrom^-2"}),
+    "sum": ("float64", (), np.nan, {"units": "voxel"}),
+    "min": ("float64", (), np.nan, {"units": "voxel"}),
+    "max": ("float64", (), np.nan, {"units": "voxel"}),
     "mass": ("float64", (), np.nan, {"units": "angstrom", "description": "analytic integral over the box"}),
-    "lost": ("float64", (), np.nan, {"description": "fraction of the molecule's mass outside the box"}),
+    "lost": ("float64", (), np.nan, {"description": "mass outside the box, as a fraction of all amplitudes"}),
 }
-"""`frame/*`: name to (type, dimensions of 3 behind t, fill value, attributes)."""
+"""`frame/*`: name to (type, dimensions of 3 behind t, fill value, attributes); units `voxel` are those of the voxels."""
 
 
-def create(path: Path, layout: StoreLayout, attributes: dict[str, Any]) -> None:
+def create(path: Path, layout: StoreLayout, attributes: dict[str, Any], meaning: Meaning = AVERAGES) -> None:
     """Make the empty store at `path`: every frame pending, every voxel 0, `attributes` in the root's `cryovox`.
 
     It is made in a hidden folder beside `path` and renamed into place, so a half-made store is never seen; the caller holds
@@ -59,7 +59,7 @@ def create(path: Path, layout: StoreLayout, attributes: dict[str, Any]) -> None:
         shutil.rmtree(folder)
     try:
         folder.mkdir()
-        _make_nodes(folder, layout, root_attributes)
+        _make_nodes(folder, layout, root_attributes, meaning)
         atomic.sync_tree(folder)
         folder.rename(path)
     except BaseException:
@@ -68,7 +68,7 @@ def create(path: Path, layout: StoreLayout, attributes: dict[str, Any]) -> None:
     atomic.sync_folder(path.parent)
 
 
-def finish(path: Path, layout: StoreLayout, attributes: dict[str, Any] | None = None) -> None:
+def finish(path: Path, layout: StoreLayout, attributes: dict[str, Any] | None = None, meaning: Meaning = AVERAGES) -> None:
     """Gather the ledger into `t` and `frame/*`, then mark the store complete; safe to repeat after a kill.
 
     `attributes` are added to the root's `cryovox` (a certificate, known only now). Raises `StoreDamage` where a shard has no
@@ -101,12 +101,12 @@ def finish(path: Path, layout: StoreLayout, attributes: dict[str, Any] | None = 
         _write_array(path / "frame" / name, array)
     root = json.loads((path / "zarr.json").read_text("utf-8"))
     ours = {k: v for k, v in root["attributes"]["cryovox"].items() if k not in ("schema", "complete")}
-    root["attributes"]["ome"] = _ome(layout, times)
+    root["attributes"]["ome"] = _ome(layout, times if meaning.time else None)
     root["attributes"]["cryovox"] = _ours({**ours, **(attributes or {})}, complete=True)
     atomic.write(path, "zarr.json", json.dumps(root, indent=2, allow_nan=False).encode())
 
 
-def _make_nodes(folder: Path, layout: StoreLayout, root_attributes: dict[str, Any]) -> None:
+def _make_nodes(folder: Path, layout: StoreLayout, root_attributes: dict[str, Any], meaning: Meaning) -> None:
     grid, n = layout.grid, layout.n_frames
     root = zarr.create_group(folder, zarr_format=3, attributes=root_attributes)
     root.create_array(
@@ -121,13 +121,14 @@ def _make_nodes(folder: Path, layout: StoreLayout, root_attributes: dict[str, An
         fill_value=0.0,
         dimension_names=("t", "z", "y", "x"),
         attributes={
-            "long_name": "rescaled electrostatic potential, mean over the voxel",
-            "units": "angstrom^-2",
-            "volt_angstrom2": VOLT_ANGSTROM2,
+            "long_name": f"{meaning.quantity}, {meaning.voxel}",
+            **({"units": meaning.units} if meaning.units else {}),
+            **({} if meaning.volt_angstrom2 is None else {"volt_angstrom2": meaning.volt_angstrom2}),
             "voxel_size": float(grid.voxel_size),
         },
     )
-    _plain(root, "t", (n,), "float64", np.nan, ("t",), {"units": "picosecond"})
+    time = {"units": meaning.time} if meaning.time else {"long_name": "number of the frame"}
+    _plain(root, "t", (n,), "float64", np.nan, ("t",), time)
     for axis, name in enumerate("zyx"):
         _plain(root, name, (grid.shape[axis],), "float64", 0.0, (name,), {"units": "angstrom"})
         _write_array(folder / name, grid.coordinates(axis))
@@ -145,6 +146,8 @@ def _make_nodes(folder: Path, layout: StoreLayout, root_attributes: dict[str, An
     frames = root.create_group("frame")
     for name, (dtype, dimensions, fill, attributes) in FRAME_ARRAYS.items():
         shape = (n, *(3,) * len(dimensions))
+        if attributes.get("units") == "voxel":
+            attributes = {"units": meaning.units} if meaning.units else {}
         _plain(frames, name, shape, dtype, fill, ("t", *dimensions), attributes)
 
 

@@ -55,8 +55,13 @@ class GaussianMixtureVolume(AbstractAtomVolume, strict=True):
     ) -> "GaussianMixtureVolume":
         """Five Gaussians an atom: amplitudes a (Å), variances (b + B)/8π² (Å²), B = `extra_b_factors`: a scalar or (M,), Å².
 
-        Raises `ValueError` where lengths differ or a width would not be positive.
+        Raises `ValueError` where lengths differ or a width would not be positive, `TypeError` for parameters of another form.
         """
+        if not isinstance(parameters, PengScatteringFactorParameters):
+            raise TypeError(
+                f"a Gaussian mixture takes PengScatteringFactorParameters, got {type(parameters).__name__}: "
+                "use IndependentAtomVolume.from_tabulated_parameters for Lobato's factors, which are no Gaussians"
+            )
         extra = jnp.asarray(0.0 if extra_b_factors is None else extra_b_factors, float)
         if extra.shape not in ((), (len(parameters.b),)):
             raise ValueError(f"extra_b_factors must be a scalar or ({len(parameters.b)},), got shape {extra.shape}")

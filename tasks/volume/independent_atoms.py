@@ -72,6 +72,9 @@ class IndependentAtomVolume(AbstractAtomVolume, strict=True):
         `b_factor_by_element` (Å²): a number for all atoms or one for each entry; `b_factors` of single atoms add to it.
         Raises `ValueError` where lengths differ.
         """
+        if not isinstance(positions_by_element, tuple):
+            kind = type(positions_by_element).__name__
+            raise TypeError(f"positions_by_element must be a tuple, one array (m, 3) for each atomic number, got {kind}")
         n = len(parameters.a)
         if len(positions_by_element) != n:
             raise ValueError(f"{len(positions_by_element)} entries of positions_by_element for {n} scattering factors")

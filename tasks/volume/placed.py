@@ -38,7 +38,9 @@ class Gaussians:
 
 def moved(points: Any, rotation: Float64[np.ndarray, "3 3"], offset: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "m 3"]:
     """r' = R r + offset, Å."""
-    return np.asarray(points, np.float64) @ rotation.T + offset
+    x, y, z = np.asarray(points, np.float64).T[:, :, None]
+    # spelled out: BLAS may round a row differently by where it stands
+    return x * rotation[:, 0] + y * rotation[:, 1] + z * rotation[:, 2] + offset
 
 
 def moved_atoms(

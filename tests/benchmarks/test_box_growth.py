@@ -1,4 +1,4 @@
-"""K2 and M1: the same molecule in growing boxes, rendered and written. pytest -m slow -s tests/benchmarks
+"""K2 and M1: the same molecule in growing boxes, rendered and written. pytest -m slow -n 0 -s tests/benchmarks
 
 Each box is a process of its own, so that its peak memory is its own. Prints the table that the README quotes.
 """

@@ -91,6 +91,12 @@ def test_a_key_of_the_fft_method_says_so_without_it(problems, recipe, key):
     assert recipe(LEAST + f"render:\n  method: fft\n  {key}\n").render.method == "fft"
 
 
+def test_a_b_factor_that_its_policy_does_not_use_is_refused(problems, recipe):
+    ((_, problem),) = problems(LEAST + "scattering: {b_factor: {policy: none, value: 50}}\n")
+    assert problem.what == "`scattering.b_factor.value` is not used"
+    assert recipe(LEAST + "scattering: {b_factor: {policy: none}}\n").scattering.b_factor.policy == "none"
+
+
 def test_where_a_file_lies_decides_no_voxel_but_its_argument_does(recipe):
     text = "ensemble: {{parametrization: 'a:B', frames: 3, files: {{{}}}}}\nposes: {}\nstore: {{path: a.zarr}}\n"
     one = recipe_hash(recipe(text.format("weights: w.npz", "{table: p.csv}")))

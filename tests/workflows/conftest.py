@@ -25,7 +25,7 @@ def carried_out(tmp_path):
     from cryovox.tasks.store.read import read_frames
     from cryovox.workflows import resolve, volumes
     from cryovox.workflows.extents import FindExtents, joined
-    from cryovox.workflows.kinds import open_ensemble
+    from cryovox.workflows.kinds import kind_of, open_ensemble
 
     count = iter(range(100))
 
@@ -33,7 +33,8 @@ def carried_out(tmp_path):
         store = tmp_path / f"store{next(count)}.zarr"
         ensemble = open_ensemble(recipe, folder)
         with acquire(run_folder(store)) as lock:
-            with FindExtents(recipe, ensemble, np.arange(ensemble.n_frames), "extents").open() as session:
+            frames = kind_of(recipe).surveyed(recipe, ensemble)
+            with FindExtents(recipe, ensemble, frames, "extents").open() as session:
                 extents = joined(session.do(unit) for unit in session.workload.units)
             job = resolve.job_of(recipe, ensemble, resolve.layout_of(recipe, ensemble, extents), store, lock.uuid)
             volumes.begin(job)

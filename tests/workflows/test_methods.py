@@ -129,6 +129,27 @@ def test_a_finer_tolerance_than_single_precision_has_is_refused(carried_out, qui
         carried_out(of("fft", b=150.0, tolerance=1e-9), quickstart)
 
 
+def test_a_number_of_modes_that_was_given_is_what_the_advice_is_about(carried_out, quickstart):
+    with pytest.raises(Refusal) as refusal:
+        carried_out(of("fft", b=20.0, upsampling=1), quickstart)
+    (problem,) = refusal.value.problems
+    assert "with 1 times the modes" in problem.got
+    assert "`upsampling: auto`" in problem.fix
+    assert "more B" not in problem.fix
+
+
+def test_an_accepted_error_buys_fewer_modes():
+    from cryovox import IndependentAtomVolume, LobatoScatteringFactorParameters
+    from cryovox.tasks.render.fft_engine import modes
+
+    volume = IndependentAtomVolume.from_tabulated_parameters(
+        (np.zeros((1, 3)),), LobatoScatteringFactorParameters([6]), b_factor_by_element=20.0
+    )
+    exact, rough = (modes(volume, 1.5, RenderSettings("fft", accept_error=accept)) for accept in (None, 0.02))
+    assert rough.upsampling < exact.upsampling
+    assert exact.error < 1e-5 < rough.error < 0.01
+
+
 @pytest.mark.parametrize("method", ["gaussian", "fft"])
 def test_a_pose_turns_what_was_placed(carried_out, quickstart, tmp_path, method):
     """The store's own transform takes the file's atoms to where the volume has them."""

@@ -308,11 +308,11 @@ def test_a_map_that_turns_out_of_its_box_is_noted_with_the_room_it_needs(map_fol
 
     cut = MapGridSettings(shape=(20, 20, 20))
     recipe = MapRecipe(MapSettings("a.mrc"), StoreSettings("x.zarr"), poses=PoseSettings("p.csv"), grid=cut)
-    (note,) = open_ensemble(recipe, map_folder).notes
-    assert "a.mrc" in note
-    assert "Å more on each side" in note
+    cuts, turns = open_ensemble(recipe, map_folder).notes
+    assert "a.mrc: the box cuts off" in cuts
+    assert "Å more on each side" in turns
     assert open_ensemble(replace(recipe, grid=MapGridSettings()), map_folder).notes == ()
-    assert open_ensemble(replace(recipe, poses=None), map_folder).notes == ()
+    assert open_ensemble(replace(recipe, poses=None), map_folder).notes == (cuts,)
 
 
 def test_random_poses_of_a_map_need_a_count(carried_out, map_folder):

@@ -11,6 +11,7 @@ from cryovox.tasks.ensemble.trajectory import open_trajectory
 from cryovox.tasks.errors import FrameFault, LockLost
 from cryovox.tasks.grid import GridSettings, VoxelGrid, containing
 from cryovox.tasks.render.base import CertificateSettings, RenderSettings
+from cryovox.tasks.render.certificate import limits
 from cryovox.tasks.render.direct import direct_block
 from cryovox.tasks.scattering.gaussians import gaussians
 from cryovox.tasks.store import ledger
@@ -45,7 +46,7 @@ def job(tmp_path, ensemble):
     with acquire(run_folder(store)) as lock, FindExtents(recipe, opened, np.arange(5), "extents").open() as session:
         extents = session.do(0)
         layout = StoreLayout(containing(extents.minimum, extents.maximum, recipe.grid), 5, "float32")
-        made = Job(recipe, opened, layout, store, lock.uuid, footprint.Footprint(4, 8, 0), 1e-4)
+        made = Job(recipe, opened, layout, store, lock.uuid, footprint.Footprint(4, 8, 0), limits(recipe.render))
         volumes.begin(made)
         yield made
 

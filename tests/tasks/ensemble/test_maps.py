@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cryovox.tasks.ensemble.maps import MapGridSettings, MapSettings, open_map
+from cryovox.tasks.ensemble.poses import RandomPoses, TabulatedPoses
 from cryovox.tasks.errors import Refusal
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store.mrc import write_array_to_mrc
@@ -50,14 +51,40 @@ def test_what_poses_turn_out_of_the_box_is_known_beforehand(tmp_path):
     voxels[2, 2, 2] = 1.0  # 8 √3 = 13.9 voxels from the centre; the nearest face is 9.5 away
     write_array_to_mrc(voxels, 2.0, tmp_path / "c.mrc")
     ensemble = open_map(MapSettings("c.mrc"), tmp_path)
-    share, missing = ensemble.beyond(ensemble.grid(MapGridSettings()))
-    assert share == pytest.approx(0.1)
-    assert missing == pytest.approx(2 * (8 * np.sqrt(3) - 9.5))
-    assert ensemble.beyond(ensemble.grid(MapGridSettings(padding=missing)))[0] == 0
+    still = RandomPoses(5, 0, 0.0)
+    assert ensemble.face == 19.0
+    (note,) = ensemble.notes_on(still)
+    assert "10.0%" in note
+    assert "9 Å more on each side" in note  # the bin that ends at 14 voxels
+    padded = open_map(MapSettings("c.mrc"), tmp_path, MapGridSettings(padding=9.0))
+    assert padded.notes_on(still) == ()
+    (moved,) = padded.notes_on(RandomPoses(5, 0, 4.0))  # offsets take as much as turns
+    assert "Å more on each side" in moved
+    table = TabulatedPoses(1, np.array([[1.0, 0, 0, 0]]), np.array([[0, 0, 40.0]]))
+    (moved,) = padded.notes_on(table)
+    assert "100.0%" in moved
+
+
+def test_what_a_given_box_cuts_off_is_known_beforehand(folder):
+    voxels = folder[1].astype(float) ** 2
+    (note,) = open_map(MapSettings("a.mrc"), folder[0], MapGridSettings(shape=(20, 24, 20))).notes
+    assert f"cuts off {1 - voxels[:, :, 5:25].sum() / voxels.sum():.1%}" in note
+    assert open_map(MapSettings("a.mrc"), folder[0], MapGridSettings(shape=(20, 24, 30))).notes == ()
+    assert open_map(MapSettings("a.mrc"), folder[0]).notes == ()
+
+
+def test_a_grid_that_cannot_be_meant_and_a_map_too_thin_are_refused(tmp_path):
+    ensemble = open_map_of((8, 8, 8), tmp_path)
+    with pytest.raises(Refusal, match="the box is too large"):
+        ensemble.grid(MapGridSettings(shape=(20000, 20000, 20000)))
+    with pytest.raises(Refusal, match="too large"):
+        ensemble.grid(MapGridSettings(voxel_size=1e-4))
+    with pytest.raises(Refusal, match="too thin to interpolate"):
+        open_map_of((2, 8, 8), tmp_path)
 
 
 def open_map_of(shape, folder):
-    write_array_to_mrc(np.ones(shape, np.float32), 1.0, folder / "b.mrc")
+    write_array_to_mrc(np.ones(shape, np.float32), 1.0, folder / "b.mrc", overwrite=True)
     return open_map(MapSettings("b.mrc"), folder)
 
 

@@ -8,7 +8,7 @@ import pytest
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.base import CertificateSettings, RenderSettings
 from cryovox.tasks.render.bricks import BrickEngine
-from cryovox.tasks.render.certificate import accuracy, certified_frames, limit, relative
+from cryovox.tasks.render.certificate import accuracy, certified_frames, limits, relative
 from cryovox.tasks.render.direct import direct_block
 from cryovox.tasks.render.oracle import GaussianOracle
 from cryovox.tasks.scattering.gaussians import gaussians
@@ -67,9 +67,9 @@ def test_wrong_voxels_exceed_the_limit(frame, wrong):
         values, indices = np.vstack([values, values[[fullest]]]), np.vstack([indices, [empty]])
     damaged = dataclasses.replace(bricks, values=values, indices=indices, frames=np.zeros(len(values), int))
     errors = relative([accuracy(grid, damaged, 0, GaussianOracle(points, a, v), CertificateSettings())])
-    assert max(errors) > limit(RenderSettings(tolerance=1e-5), "float32")
+    assert max(errors) > limits(RenderSettings(tolerance=1e-5)).voxels
     right = relative([accuracy(grid, bricks, 0, GaussianOracle(points, a, v), CertificateSettings())])
-    assert max(right) < limit(RenderSettings(tolerance=1e-4), "float32")
+    assert max(right) < limits(RenderSettings(tolerance=1e-4)).voxels
 
 
 @pytest.mark.parametrize(("frames", "n", "expected"), [(8, 98, 8), (8, 3, 3), (1, 98, 1), ("all", 5, 5)])

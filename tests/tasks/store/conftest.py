@@ -55,6 +55,7 @@ def record_of(layout: StoreLayout, shard: int, size: int, sha256: str, **changes
                 "min": -0.0,
                 "max": 2.0,
                 "mass": 212.7289,
+                "scale": 212.7289,
                 "lost": 1e-9,
                 **changes,
             }

@@ -28,7 +28,7 @@ frame_fields = st.fixed_dictionaries(
         "rotation": st.tuples(triples, triples, triples),
         "translation": triples,
         "reason": st.text(st.characters(codec="utf-8"), max_size=60),
-        **dict.fromkeys(("time", "sum", "min", "max", "mass", "lost"), numbers),
+        **dict.fromkeys(("time", "sum", "min", "max", "mass", "scale", "lost"), numbers),
     }
 )
 accuracy_fields = st.none() | st.tuples(numbers, numbers, numbers, numbers, counts)
