@@ -157,6 +157,8 @@ class DecodedFrames(Frames[list[DecodedFrame]]):
 
     def extents(self, frames: Int64[np.ndarray, " f"]) -> Extents:
         """Of each frame in turn."""
+        if 0 in frames:
+            self.own.check_repeats(0)
         every = [self.read(frames[i : i + 1])[0].decoded.extents for i in range(len(frames))]
         return Extents(np.min([e.minimum for e in every], axis=0), np.max([e.maximum for e in every], axis=0))
 

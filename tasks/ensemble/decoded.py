@@ -66,7 +66,7 @@ class DecodedEnsemble(Ensemble):
 
 
 def open_decoded(settings: DecoderSettings, folder: Path) -> DecodedEnsemble:
-    """Check what can be known of the ensemble without running the user's code: what must be run for, `plan` and workers find.
+    """Check what can be known of the ensemble without running any of the user's code; `plan` and the workers do run it.
 
     Raises one `Refusal` with every problem found.
     """

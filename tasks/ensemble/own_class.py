@@ -1,7 +1,5 @@
 """A class of the user's own on a worker: loaded from `module:Class`, made with its arguments, asked for frame after frame."""
 
-import importlib
-import sys
 import traceback
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +11,12 @@ import numpy as np
 from ..errors import FrameFault, Problem, Refusal
 from ..volume.base import AbstractVolumeParametrization, AbstractVolumeRepresentation
 from .decoded import DecodedEnsemble
+from .own_module import OwnModule
+
+THEIRS = (Exception, SystemExit)
+"""What the user's code may raise without ending the worker."""
+REPEATS = 1e-5
+"""Of the largest value of an array: how far two decodings of a frame may be apart, since a GPU adds in no fixed order."""
 
 
 class OwnClass:
@@ -33,10 +37,30 @@ class OwnClass:
         """
         try:
             made = self._made(frame) if self._tables else self._alone
-            volume = made.to_representation(rng_key=jax.random.fold_in(self._seed, frame))
         except Refusal as refusal:
             raise FrameFault(frame, refusal.problems[0]) from refusal
-        except Exception as error:
+        return self._decoded(made, frame)
+
+    def check_repeats(self, frame: int) -> None:
+        """Decode a frame again, by the same object and by one made anew: a resumed run must give what a whole one gives.
+
+        Raises `Refusal` where the volumes differ in structure, in shape, or by more than `REPEATS`; `FrameFault` as
+        `representation` does.
+        """
+        first = self.representation(frame)
+        again = [self.representation(frame)]
+        if not self._tables:
+            again.append(self._decoded(self._made(None), frame))
+        for other in again:
+            if (got := _difference(first, other)) is not None:
+                what, wanted = "the class gives another volume for the same key", "the same: a resumed run decodes frames anew"
+                fix = "draw from `rng_key` (jax.random.normal(rng_key, …)), not from np.random"
+                raise Refusal(Problem(what, self._where(frame), got, wanted, fix))
+
+    def _decoded(self, made: AbstractVolumeParametrization, frame: int) -> AbstractVolumeRepresentation:
+        try:
+            volume = made.to_representation(rng_key=jax.random.fold_in(self._seed, frame))
+        except THEIRS as error:
             raise FrameFault(frame, self._failed("the parametrization failed", error, frame)) from error
         if not isinstance(volume, AbstractVolumeRepresentation):
             got, wanted = type(volume).__name__, "a volume that can be drawn: GaussianMixtureVolume, IndependentAtomVolume, …"
@@ -52,36 +76,28 @@ class OwnClass:
         files = {name: Path(path) for name, path in self.ensemble.files.items()}
         try:
             return self._class(**self.ensemble.arguments, **files, **rows)
-        except Exception as error:
+        except THEIRS as error:
             raise Refusal(self._failed("the class cannot be made with these arguments", error, frame)) from error
 
-    def _failed(self, what: str, error: Exception, frame: int | None) -> Problem:
+    def _failed(self, what: str, error: BaseException, frame: int | None) -> Problem:
         """The error and the line of the user's own file that it came from."""
-        own = [entry for entry in traceback.extract_tb(error.__traceback__) if Path(entry.filename).is_relative_to(self._home)]
+        home = Path(self.ensemble.file).parent
+        own = [entry for entry in traceback.extract_tb(error.__traceback__) if Path(entry.filename).is_relative_to(home)]
         at = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
         return Problem(what, self._where(frame), f"{type(error).__name__}: {error}{at}", fix="try it alone in Python")
 
     def _where(self, frame: int | None) -> str:
         return f"ensemble.parametrization: {self.ensemble.name}" + ("" if frame is None else f", frame {frame}")
 
-    @property
-    def _home(self) -> Path:
-        return Path(sys.modules[self.ensemble.module].__file__ or self.ensemble.folder).parent
-
 
 def _loaded(ensemble: DecodedEnsemble) -> type[AbstractVolumeParametrization]:
     where = f"ensemble.parametrization: {ensemble.name}"
-    if ensemble.folder not in sys.path:
-        sys.path.insert(0, ensemble.folder)  # so that the module can import what lies beside it
-    known = sys.modules.get(ensemble.module)
-    if known is not None and not (Path(known.__file__ or "").is_relative_to(ensemble.folder)):
-        beside = Path(ensemble.folder, *ensemble.module.split("."))
-        if beside.with_name(f"{beside.name}.py").is_file() or (beside / "__init__.py").is_file():
-            del sys.modules[ensemble.module]  # one of the same name, from another folder
-    importlib.invalidate_caches()
+    module = OwnModule(ensemble.module, Path(ensemble.file), ensemble.sources[0].digest, Path(ensemble.folder))
     try:
-        found = getattr(importlib.import_module(ensemble.module), ensemble.class_name, None)
-    except Exception as error:
+        found = getattr(module.load(), ensemble.class_name, None)
+    except Refusal:
+        raise
+    except THEIRS as error:
         got = f"{type(error).__name__}: {error}"
         raise Refusal(
             Problem("the module cannot be imported", where, got, fix=f"python -c 'import {ensemble.module}'")
@@ -91,3 +107,21 @@ def _loaded(ensemble: DecodedEnsemble) -> type[AbstractVolumeParametrization]:
         fix = "derive it from cryovox.AbstractVolumeParametrization and give it `to_representation(self, rng_key=None)`"
         raise Refusal(Problem("this is no parametrization", where, got, "a subclass of AbstractVolumeParametrization", fix))
     return found
+
+
+def _difference(one: AbstractVolumeRepresentation, other: AbstractVolumeRepresentation) -> str | None:
+    """The first thing in which two volumes differ."""
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return f"{type(one).__name__}, then {type(other).__name__} of other fields"
+    others = jax.tree.leaves(other)
+    for (path, leaf), again in zip(jax.tree_util.tree_leaves_with_path(one), others, strict=True):
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float | complex):
+            continue  # no number
+        name, a, b = jax.tree_util.keystr(path).strip("."), *(np.asarray(x, np.complex128) for x in (leaf, again))
+        if a.shape != b.shape:
+            return f"{name} of shape {a.shape}, then of {b.shape}"
+        largest = np.abs(a[np.isfinite(a)]).max(initial=0.0)
+        apart = ~np.isclose(a, b, rtol=0.0, atol=REPEATS * largest, equal_nan=True)
+        if apart.any():
+            return f"{name}: {a[apart][0]:g}, then {b[apart][0]:g}, where the largest is {largest:g}"
+    return None

@@ -10,6 +10,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
+from typing import Any
 
 from ..errors import Problem, Refusal
 
@@ -24,6 +25,8 @@ def find_file(module: str, folder: Path) -> Path | None:
     """The module's file: beside the recipe in `folder` first, then installed. None where there is none; nothing of it is run."""
     importlib.invalidate_caches()
     top, *rest = module.split(".")
+    if top == "__main__":  # whatever program this is
+        return None
     try:
         beside = _below(PathFinder.find_spec(top, [str(folder.absolute())]), rest)
         return beside or _below(importlib.util.find_spec(top), rest)
@@ -154,9 +157,7 @@ class _Exactly:
     def __init__(self, wanted: OwnModule, source: bytes):
         self._wanted, self._source = wanted, source
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None  # noqa: ARG002  (the interface's)
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002  (the interface's)
         """Of the module, and of its topmost package."""
         wanted = self._wanted
         if name == wanted.name:

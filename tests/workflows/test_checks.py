@@ -151,9 +151,9 @@ def test_a_map_is_exact_enough_at_no_tolerance(carried_out, folder):
     assert carried_out(recipe, folder[0]).certificate.relative_l2 < 1e-5
 
 
-@pytest.mark.parametrize(("shape", "decoded"), [("auto", 2 * 3), ((32, 32, 32), 3 + 1)])
+@pytest.mark.parametrize(("shape", "decoded"), [("auto", 2 * 3 + 3), ((32, 32, 32), 3 + 1 + 3)])
 def test_a_box_that_is_given_saves_decoding_all_frames_for_it(carried_out, folder, shape, decoded):
-    """Three frames."""
+    """Three frames; the first is decoded three times more, to see that it comes out the same."""
     carried_out(decoder(folder, "atoms", n=3, grid=GridSettings(shape, 2.0)), folder[0])
     assert len((folder[0] / f"{folder[1]}.py.log").read_text()) == decoded
 
@@ -206,3 +206,13 @@ def test_a_store_says_what_its_numbers_are(carried_out, folder):
 def test_a_decoded_frame_of_every_ledger_names_its_engine(carried_out, folder):
     done = carried_out(a_map(grid=MapGridSettings(shape=(20, 20, 20))), folder[0])
     assert ledger.survey(done.job.store, done.job.layout).engines == ["resample/xla/float32"]
+
+
+def test_a_class_that_draws_numbers_of_its_own_is_refused_before_the_store(carried_out, folder, tmp_path):
+    from cryovox.tasks.errors import Refusal
+
+    module = folder[0] / f"{folder[1]}.py"
+    module.write_text(MODULE.replace("rest = np.array(", "rest = np.random.normal() + np.array("))
+    with pytest.raises(Refusal, match="another volume for the same key"):
+        carried_out(decoder(folder, "atoms"), folder[0])
+    assert list(tmp_path.glob("*.zarr")) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from cryovox.tasks.ensemble.decoded import DecoderSettings, open_decoded
 from cryovox.tasks.ensemble.own_class import OwnClass
@@ -99,6 +100,28 @@ def test_an_installed_module_is_found_by_its_name(folder):
         OwnClass(ensemble)
 
 
+def test_every_file_is_known_by_all_of_its_bytes(folder):
+    path = folder[0] / "big.bin"
+    with path.open("wb") as file:
+        file.truncate((64 << 20) + 4096)
+    before = opened(folder, files={"weights": "big.bin"}).sources[1]
+    with path.open("r+b") as file:
+        file.seek((1 << 20) + 100)  # between the blocks of a sampled digest
+        file.write(b"x")
+    after = opened(folder, files={"weights": "big.bin"}).sources[1]
+    assert before.digest.startswith("sha256:")
+    assert after.digest != before.digest
+
+
+def test_seeds_that_would_repeat_others_are_refused():
+    largest = 2**32 - 1
+    settings = TypeAdapter(DecoderSettings)
+    assert settings.validate_python({"parametrization": "a:B", "seed": largest}).seed == largest
+    with pytest.raises(ValidationError, match="seed"):
+        settings.validate_python({"parametrization": "a:B", "seed": largest + 1})
+    assert len({tuple(jax.random.key_data(jax.random.key(seed)).tolist()) for seed in (0, 1, largest - 1, largest)}) == 4
+
+
 def test_a_module_of_the_same_name_elsewhere_is_another(folder, tmp_path):
     OwnClass(opened(folder))
     beside = tmp_path / "other"
@@ -182,6 +205,118 @@ def test_a_frame_that_fails_is_named_with_the_line(folder, width, got):
     assert got in caught.value.problem.got
     if width == 13:
         assert f"{folder[1]}.py:20" in caught.value.problem.got
+
+
+RAISING = """
+from cryovox import AbstractVolumeParametrization
+class Cloud(AbstractVolumeParametrization, strict=True):
+    def __init__(self):
+        raise ERROR
+    def to_representation(self, rng_key=None):
+        return None
+"""
+STAGES = {
+    "imported": "raise ERROR",
+    "made": RAISING,
+    "decoded": RAISING.replace("raise ERROR", "pass").replace("return None", "raise ERROR"),
+}
+
+
+def raising(folder, stage, error):
+    (folder[0] / f"{folder[1]}.py").write_text(STAGES[stage].replace("ERROR", error))
+    return opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("stage", "what"),
+    [
+        ("imported", "the module cannot be imported"),
+        ("made", "the class cannot be made with these arguments"),
+        ("decoded", "the parametrization failed"),
+    ],
+)
+def test_a_class_that_exits_does_not_end_the_worker(folder, stage, what):
+    ensemble = raising(folder, stage, "SystemExit(3)")
+    with pytest.raises(FrameFault if stage == "decoded" else Refusal) as caught:
+        OwnClass(ensemble).representation(1)
+    problem = caught.value.problem if isinstance(caught.value, FrameFault) else caught.value.problems[0]
+    assert problem.what == what
+    assert "SystemExit: 3" in problem.got
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_interrupt_passes(folder, stage):
+    ensemble = raising(folder, stage, "KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        OwnClass(ensemble).representation(1)
+
+
+DRAWING = """
+from cryovox import AbstractVolumeParametrization, GaussianMixtureVolume
+import itertools
+import numpy as np
+import jax, jax.numpy as jnp
+
+count = itertools.count()
+
+class Cloud(AbstractVolumeParametrization, strict=True):
+    shift: float
+
+    def __init__(self, latent=None):
+        self.shift = MADE
+
+    def to_representation(self, rng_key=None):
+        points = jax.random.normal(rng_key, (DRAWN, 3)) + self.shift
+        return GaussianMixtureVolume(points, 1.0, WIDTH)
+"""
+
+
+@pytest.mark.parametrize("tables", [False, True])
+@pytest.mark.parametrize(
+    ("made", "drawn", "width", "got"),
+    [
+        ("0.0", "4", "1.0", None),
+        ("0.0", "4", "1.0 + 1e-6 * np.random.rand()", None),
+        ("0.0", "4", "1.0 + np.random.rand()", "variances"),
+        ("0.0", "4", "1.0 + 1e-4 * next(count)", "variances"),
+        ("np.random.rand()", "4", "1.0", "positions"),
+        ("0.0", "4 + next(count)", "1.0", "(4, 3), then of (5, 3)"),
+    ],
+)
+def test_a_class_that_does_not_repeat_itself_is_refused(folder, tables, made, drawn, width, got):
+    text = DRAWING.replace("MADE", made).replace("DRAWN", drawn).replace("WIDTH", width)
+    (folder[0] / f"{folder[1]}.py").write_text(text)
+    own = OwnClass(opened(folder, each={"latent": "latents.npy"} if tables else {}))
+    if got is None:
+        own.check_repeats(0)
+        return
+    with pytest.raises(Refusal) as refusal:
+        own.check_repeats(0)
+    (problem,) = refusal.value.problems
+    assert problem.what == "the class gives another volume for the same key"
+    assert got in problem.got
+    assert "frame 0" in problem.where
+    assert "rng_key" in problem.fix
+
+
+def test_what_is_no_number_repeats_itself_and_is_left_to_the_check_of_frames(folder):
+    jitted = "jax.jit(lambda p: GaussianMixtureVolume(p * np.nan, 1.0, 1.0))(points)"  # inside jit no volume looks at its values
+    text = DRAWING.replace("MADE", "0.0").replace("DRAWN", "4").replace("GaussianMixtureVolume(points, 1.0, WIDTH)", jitted)
+    (folder[0] / f"{folder[1]}.py").write_text(text)
+    own = OwnClass(opened(folder))
+    own.check_repeats(0)
+    assert np.isnan(own.representation(0).positions).all()
+
+
+def test_a_volume_of_another_kind_is_no_repetition(folder):
+    text = DRAWING.replace("MADE", "0.0").replace("DRAWN", "4").replace("WIDTH", "1.0")
+    kinds = "parameters = PengScatteringFactorParameters(np.array([6]))\n        atoms = IndependentAtomVolume"
+    kinds += ".from_tabulated_parameters((points,), parameters)\n        return GaussianMixtureVolume(points, 1.0, 1.0)"
+    text = text.replace("return GaussianMixtureVolume(points, 1.0, 1.0)", f"{kinds} if next(count) else atoms")
+    text = text.replace("import Abs", "import IndependentAtomVolume, PengScatteringFactorParameters, Abs")
+    (folder[0] / f"{folder[1]}.py").write_text(text)
+    with pytest.raises(Refusal, match="IndependentAtomVolume, then GaussianMixtureVolume"):
+        OwnClass(opened(folder)).check_repeats(0)
 
 
 def test_the_example_decodes_two_latents():

@@ -1,4 +1,4 @@
-"""The file that was identified is the file that runs, whatever else is on the path, was loaded before or has been edited since."""
+"""The file that was identified is the file that runs, whatever is on the path, was loaded before or has been edited."""
 
 import sys
 
