@@ -1,5 +1,6 @@
 """What an ensemble is: frames that are known by number, the files they come from, and the poses in which they are drawn."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ class EnsembleSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(ABC):
     """An opened ensemble: travels once to each worker. Its kinds say the rest."""
 
     n_frames: int
@@ -38,11 +39,11 @@ class Ensemble:
         return ()
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """What messages call the source of the frames."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What the store's attributes say of this ensemble beside its sources, as JSON has it."""
-        raise NotImplementedError
