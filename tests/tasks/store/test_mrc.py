@@ -13,8 +13,6 @@ import pytest
 from cryovox.tasks.errors import Refusal
 from cryovox.tasks.store.mrc import read_array_from_mrc, read_origin_from_mrc, write_array_to_mrc
 
-# mrcfile 1.5.4 sets an array's dtype, of which NumPy 2.5 warns
-pytestmark = pytest.mark.filterwarnings("ignore:Setting the dtype on a NumPy array:DeprecationWarning")
 
 VOXELS = np.random.default_rng(0).normal(size=(4, 6, 5)).astype(np.float32)
 WORDS = {"nx": 0, "nz": 8, "mode": 12, "nxstart": 16, "nystart": 20, "nzstart": 24, "mx": 28, "mz": 36, "cella": 40, "alpha": 52,
