@@ -13,7 +13,6 @@ import pytest
 from cryovox.tasks.errors import Refusal
 from cryovox.tasks.store.mrc import read_array_from_mrc, read_origin_from_mrc, write_array_to_mrc
 
-
 VOXELS = np.random.default_rng(0).normal(size=(4, 6, 5)).astype(np.float32)
 WORDS = {"nx": 0, "nz": 8, "mode": 12, "nxstart": 16, "nystart": 20, "nzstart": 24, "mx": 28, "mz": 36, "cella": 40, "alpha": 52,
          "mapc": 64, "ispg": 88, "nsymbt": 92, "origin": 196, "map": 208}  # fmt: skip
