@@ -30,8 +30,8 @@ def find_file(module: str, folder: Path) -> Path | None:
     try:
         beside = _below(PathFinder.find_spec(top, [str(folder.absolute())]), rest)
         return beside or _below(importlib.util.find_spec(top), rest)
-    except Exception:
-        return None  # what cannot be looked for is not there
+    except (ImportError, ValueError):  # what is loaded without a spec cannot be looked for by one
+        return None
 
 
 def _below(spec: ModuleSpec | None, rest: Sequence[str]) -> Path | None:
