@@ -23,6 +23,7 @@ StoreFolder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, e.g. grid.voxel_size=2.0")
 ]
+Cluster = Annotated[str, typer.Option(metavar="PROFILE", help="Where to compute: a profile's name or file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -51,7 +52,7 @@ def main() -> int:
 def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
-    cluster: Annotated[str, typer.Option(metavar="PROFILE", help="Where to compute: a profile's name or file.")] = "local",
+    cluster: Cluster = "local",
     overwrite: Annotated[bool, typer.Option(help="Start over: remove the store that is there.")] = False,
 ) -> None:
     """Render every frame of the recipe's ensemble into its store; run again to resume."""
@@ -67,16 +68,47 @@ def run(
 
 
 @app.command()
-def plan(recipe: RecipeFile, overrides: Overrides = None) -> None:
-    """Show what `run` would do; write nothing."""
+def plan(recipe: RecipeFile, overrides: Overrides = None, cluster: Cluster = "local") -> None:
+    """Show what `run` would do, and about what it would take; write nothing."""
     from .prepare import prepare
 
-    loaded, _, store = prepare(recipe, overrides or [], "local", overwrite=False)
+    loaded, profile, store = prepare(recipe, overrides or [], cluster, overwrite=False)
     from .plan import plan as make_plan
+    from .signals import listening
     from .summary import plan_lines
 
-    for line in plan_lines(make_plan(loaded, store)):
+    with listening(_to_stderr):
+        made = make_plan(loaded, store, profile)
+    for line in plan_lines(made):
         typer.echo(line)
+
+
+@app.command()
+def bench(
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE]", help="What to predict; without, a made-up ball of atoms is measured.")
+    ] = None,
+    overrides: Overrides = None,
+    cluster: Cluster = "local",
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine; predict a recipe's time, size and bottleneck. Nothing stays on disk."""
+    from .cluster import load_profile
+    from .prepare import prepare
+
+    chosen = None if recipe is None else prepare(recipe, overrides or [], cluster, overwrite=False)
+    profile = load_profile(cluster)
+    from .bench import bench as measure
+    from .bench import bench_specimen
+    from .signals import listening
+    from .summary import print_bench
+
+    with listening(_to_stderr):
+        found = bench_specimen(profile, overrides or []) if chosen is None else measure(chosen[0], chosen[2], profile)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        print_bench(found)
 
 
 @app.command()
@@ -111,6 +143,10 @@ def doctor() -> None:
         typer.echo(f"{mark}  {finding.name:<12} {finding.text}")
         healthy = healthy and finding.ok is not False
     raise typer.Exit(Exit.DONE if healthy else Exit.PROGRAM_ERROR)
+
+
+def _to_stderr(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 @app.callback(invoke_without_command=True)

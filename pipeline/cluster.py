@@ -27,9 +27,12 @@ class ClusterProfile:
     """Worker processes; `auto` is one a core."""
     memory_limit: str = "auto"
     """Memory of each worker, such as `4GiB`; `auto` shares the machine's memory evenly."""
+    threads: Annotated[int, Ge(1)] = 2
+    """Shards in the works at once in each worker: while one is compressed and written, the next is read and drawn. Memory goes
+    with it; a worker on one core gains only what waiting for the disk takes."""
     dashboard_port: Annotated[int, Ge(0), Le(65535)] = 8787
     """Port of the dashboard on 127.0.0.1; 0 takes any free one."""
-    window: Annotated[int, Ge(1)] = 3
+    window: Annotated[int, Ge(1)] = 4
     """Tasks waiting or running per worker; more hides slow starts, fewer stops sooner."""
 
 

@@ -64,7 +64,7 @@ def launched(profile: ClusterProfile) -> Iterator[Running]:
                 cluster = stack.enter_context(
                     LocalCluster(
                         n_workers=n_workers,
-                        threads_per_worker=1,
+                        threads_per_worker=profile.threads,
                         processes=True,
                         memory_limit=profile.memory_limit,
                         security=Security.temporary(),

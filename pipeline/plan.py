@@ -1,4 +1,4 @@
-"""`cryovox plan`: all that `run` would decide, with nothing written."""
+"""`cryovox plan`: all that `run` would decide, and what it would take, with nothing written where the store goes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,15 +6,37 @@ from typing import Any
 
 import numpy as np
 
+from ..tasks.render.certificate import certified_frames
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
 from ..workflows import resolve, resume
+from ..workflows.cost import Crew, Disk, Prediction, Rates, Work, predict
 from ..workflows.extents import FindExtents, joined
+from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
+from ..workflows.rehearsal import rates
+from .cluster import ClusterProfile
+from .launch import cores
 from .recipe import LoadedRecipe
+from .rehearse import Company, company
 
 SAMPLE = 200
 """Frames looked at for the grid: more than this and the plan is an estimate."""
+REHEARSAL = 0.5
+"""Seconds for which some frames are drawn, once all is warm."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take, from frames that were made on trial."""
+
+    crew: Crew
+    rates: Rates
+    disk: Disk | None
+    """None where nobody asked the disk."""
+    prediction: Prediction
+    worker_bytes: int
+    """Resident memory of a worker."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +57,30 @@ class Plan:
     working_bytes: int
     """Of the engine's arrays in each worker."""
     notes: tuple[str, ...]
+    estimate: Estimate | None
+    """None where nothing is left to do."""
 
 
-def plan(loaded: LoadedRecipe, store: Path) -> Plan:
-    """Reads the inputs as `run` would. Raises `Refusal` for whatever `run` would refuse, `FrameFault` for a bad frame."""
+def plan(
+    loaded: LoadedRecipe, store: Path, profile: ClusterProfile, disk: Disk | None = None, seconds: float = REHEARSAL
+) -> Plan:
+    """Reads the inputs as `run` would and makes some frames on trial, for about so many seconds.
+
+    Raises `Refusal` for whatever `run` would refuse, `FrameFault` for a bad frame among those that it looks at.
+    """
+    crew = Crew(cores() if profile.workers == "auto" else profile.workers, cores(), profile.threads)
+    with company(min(crew.workers, crew.cores)) as players:
+        return _planned(loaded, store, crew, disk, seconds, players)
+
+
+def _planned(loaded: LoadedRecipe, store: Path, crew: Crew, disk: Disk | None, seconds: float, players: Company) -> Plan:
     ensemble = open_ensemble(loaded.recipe, loaded.folder)
     n = ensemble.n_frames
-    found, estimated = resume.existing(store, loaded.recipe), False
+    found, estimated, surveyed = resume.existing(store, loaded.recipe), False, 0
     if found is None:
         every = kind_of(loaded.recipe).surveyed(loaded.recipe, ensemble)
         frames = every[np.unique(np.linspace(0, len(every) - 1, min(len(every), SAMPLE)).round().astype(np.int64))]
-        estimated = len(frames) < len(every) and loaded.recipe.grid.shape == "auto"
+        estimated, surveyed = len(frames) < len(every) and loaded.recipe.grid.shape == "auto", len(every)
         survey = FindExtents(loaded.recipe, ensemble, frames, "plan")
         with survey.open() as session:
             layout = resolve.layout_of(loaded.recipe, ensemble, joined(session.do(unit) for unit in survey.units))
@@ -66,4 +101,25 @@ def plan(loaded: LoadedRecipe, store: Path) -> Plan:
         brick_bytes=n * job.footprint.bricks * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,
         working_bytes=job.footprint.working_bytes,
         notes=ensemble.notes,
+        estimate=_estimate(job, left, surveyed, crew, disk, seconds, players) if left else None,
+    )
+
+
+def _estimate(
+    job: Job, left: list[int], surveyed: int, crew: Crew, disk: Disk | None, seconds: float, players: Company
+) -> Estimate:
+    rehearsed, peak = players.rehearse(job, seconds)
+    measured, layout = rates(rehearsed), job.layout
+    certified = certified_frames(job.recipe.certificate, layout.n_frames)
+    work = Work(
+        frames=sum(len(layout.frames_of(shard)) for shard in left),
+        shards=len(left),
+        certified=sum(len(certified.intersection(layout.frames_of(shard))) for shard in left),
+        surveyed=surveyed,
+    )
+    # a rehearsal may hold fewer frames than a worker: what the others take is added
+    held = layout.frames_per_shard * crew.at_once - max(t.frames for one in rehearsed for t in one.timings)
+    brick_bytes = layout.grid.brick**3 * np.dtype(layout.dtype).itemsize
+    return Estimate(
+        crew, measured, disk, predict(measured, work, crew, disk), peak + int(max(0, held) * measured.frame_bricks * brick_bytes)
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,17 @@ def _conflicts(document: Document) -> Iterator[Found]:
     """Keys that are valid and contradict each other."""
     render = document.value.get("render")
     atoms = recipe_kind(document.value) is not MapRecipe
-    if not atoms or not isinstance(render, dict) or render.get("method", "gaussian") != "gaussian":
+    if not atoms or not isinstance(render, dict):
         return
+    if render.get("method", "gaussian") != "gaussian":
+        keys, backend = ("render", "backend"), render.get("backend", "auto")
+        if backend != "auto":
+            got, fix = f"`backend: {shown(backend)}` with `method: {shown(render['method'])}`", "remove the key"
+            yield keys, Problem("`render.backend` is for `method: gaussian`", document.where(keys), got, fix=fix)
+        return
+    if render.get("backend") == "numba" and find_spec("numba") is None:
+        fix = "`pip install numba`, or `backend: auto`, which does without"
+        yield ("render", "backend"), Problem("Numba is not installed", document.where(("render", "backend")), "numba", fix=fix)
     for key, neutral in FFT_ONLY.items():
         if key in render and render[key] != neutral:
             keys, got = ("render", key), f"`{key}: {shown(render[key])}` with `method: gaussian`"

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from ..tasks.store.layout import StoreLayout
 
 if TYPE_CHECKING:
-    from .plan import Plan
+    from rich.table import Table
+
+    from .bench import Bench
+    from .plan import Estimate, Plan
     from .run import Outcome
     from .status import Status
 
@@ -58,9 +61,72 @@ def plan_lines(plan: "Plan") -> Iterator[str]:
         f"bricks of {layout.grid.brick}³ voxels"
     )
     yield f"size         {_size(layout.dense_bytes)} dense; about {_size(plan.brick_bytes)} touched, less once compressed"
-    yield f"memory       {_size(plan.working_bytes)} of voxels a worker, beside 0.5 GB of libraries"
+    if plan.estimate is None:
+        yield f"memory       {_size(plan.working_bytes)} of voxels a worker, beside 0.5 GB of libraries"
+    else:
+        yield from _estimate_lines(plan.estimate)
     for note in plan.notes:
         yield f"note         {note}"
+
+
+def _estimate_lines(estimate: "Estimate") -> Iterator[str]:
+    """What it would take: estimates, and called so."""
+    said, crew = estimate.prediction, estimate.crew
+    workers = f"{crew.workers} worker{'s' if crew.workers > 1 else ''}"
+    yield f"memory       about {_size(estimate.worker_bytes)} a worker"
+    yield (
+        f"estimate     about {_duration(said.seconds)} on {workers}, {_duration(said.start)} of it start-up and close; "
+        f"about {_size(round(said.size))} on disk"
+    )
+    disk = "" if estimate.disk is not None else "; the disk was not asked: `cryovox bench RECIPE` does"
+    yield f"bottleneck   {said.bottleneck} (from {estimate.rates.frames} frames made on trial{disk})"
+
+
+def print_bench(bench: "Bench") -> None:
+    """What was measured, where the time of a run goes, and what it would take."""
+    from rich.console import Console
+
+    console = Console()
+    for part in (_measured(bench), [_stages(bench)], _predicted(bench)):
+        for row in part:
+            console.print(row, highlight=False, markup=False, soft_wrap=True)
+        console.print()
+
+
+def _measured(bench: "Bench") -> Iterator[str]:
+    rates, disk = bench.estimate.rates, bench.disk
+    atoms = bench.atoms_a_second
+    of = "" if atoms is None else f" of {bench.plan.facts['n_atoms']} atoms"
+    yield f"measured     {rates.frames} frames{of} of {bench.of}, one core a worker: {_grid(bench.plan.layout)}"
+    yield f"kernel       {1e3 * rates.seconds['render']:.1f} ms a frame" + (
+        "" if atoms is None else f", {atoms / 1e6:.2f} million atoms/s"
+    )
+    bricks = bench.frame_brick_bytes
+    yield (
+        f"encoder      {bricks / rates.seconds['write'] / 1e6:.0f} MB/s of bricks, "
+        f"{bricks / max(rates.frame_bytes, 1):.1f} times smaller then: {_size(round(rates.frame_bytes))} a frame"
+    )
+    yield (
+        f"disk         {disk.bytes_a_second / 1e6:.0f} MB/s written and synced in {_short(bench.disk_folder)}, "
+        f"{1e3 * disk.commit:.1f} ms to commit a shard"
+    )
+
+
+def _stages(bench: "Bench") -> "Table":
+    from rich.table import Column, Table
+
+    said, crew = bench.estimate.prediction, bench.estimate.crew
+    table = Table("stage", *(Column(name, justify="right") for name in ("ms a frame", "s a worker", "share")), box=None)
+    for stage, seconds in said.spent.items():
+        share = seconds / sum(said.spent.values())
+        table.add_row(stage, f"{1e3 * seconds / bench.plan.frames_left:.2f}", f"{seconds / crew.workers:.1f}", f"{share:.0%}")
+    return table
+
+
+def _predicted(bench: "Bench") -> Iterator[str]:
+    plan = bench.plan
+    yield f"recipe       {plan.frames_left} frames left of {plan.layout.n_frames}, {plan.shards_left} shards"
+    yield from _estimate_lines(bench.estimate)
 
 
 def status_lines(status: "Status") -> Iterator[str]:
@@ -81,6 +147,13 @@ def status_lines(status: "Status") -> Iterator[str]:
 def _grid(layout: StoreLayout) -> str:
     z, y, x = layout.grid.shape
     return f"{z} × {y} × {x} voxels (z, y, x) of {layout.grid.voxel_size:g} Å, {layout.dtype}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
 def _size(n_bytes: int) -> str:

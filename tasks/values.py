@@ -67,9 +67,9 @@ class Bricks:
     """Å⁻², (z, y, x); voxels past the array's end are 0."""
 
     def of(self, frame: int) -> "Bricks":
-        """The bricks of one frame (its position in the batch), as a batch of its own."""
-        own = self.frames == frame
-        return Bricks(1, np.zeros(int(own.sum()), np.int64), self.indices[own], self.values[own])
+        """The bricks of one frame (its position in the batch), as a batch of its own: views, no voxel is copied."""
+        first, stop = np.searchsorted(self.frames, [frame, frame + 1])
+        return Bricks(1, np.zeros(stop - first, np.int64), self.indices[first:stop], self.values[first:stop])
 
     def dense(self, grid: VoxelGrid) -> Float[np.ndarray, "f z y x"]:
         """Whole volumes, Å⁻²: only where someone asks for them, since this costs the box."""

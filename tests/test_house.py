@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("pipeline", "workflows", "tasks")
 
 COMMON = {"numpy", "annotated_types", "jaxtyping"}
-MATHEMATICS = COMMON | {"scipy", "jax", "equinox", "jax_finufft", "numba", "cupy"}
+MATHEMATICS = COMMON | {"scipy", "jax", "equinox", "jax_finufft", "numba", "llvmlite", "cupy"}
 CLUSTER = {"dask", "distributed", "bokeh", "tornado"}
 MAY_IMPORT = {
     "": set(),
@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "tasks.scattering": MATHEMATICS,
     "tasks.volume": MATHEMATICS,
     "tasks.render": MATHEMATICS,
-    "tasks.store": COMMON | {"scipy", "tensorstore", "zarr", "mrcfile"},
+    "tasks.store": COMMON | {"scipy", "tensorstore", "zarr", "mrcfile", "numcodecs", "google_crc32c"},
     "tasks.pictures": COMMON | {"scipy", "matplotlib"},
 }
 """Packages from the index that each room may import, beside the standard library."""
@@ -44,7 +44,7 @@ ONLY_IN = {"MDAnalysis": {"tasks/ensemble/decoder.py"}}
 ALSO = {"pipeline/doctor.py": {"jax"}, "tasks/ensemble/own_class.py": {"jax"}}
 """What one module may import beyond its room: the doctor looks at the devices, a user's class is given a random key."""
 
-GUARDED = {"jax_finufft", "numba", "cupy"}
+GUARDED = {"jax_finufft", "numba", "llvmlite", "cupy"}
 """Engines that may be missing: imported in a `try` or a function."""
 
 PURE = ("tasks.volume", "tasks.render")

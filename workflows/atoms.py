@@ -92,9 +92,10 @@ class GaussianDrawing(AtomDrawing):
         # JAX comes with it
         from ..tasks.render.bricks import BrickEngine
 
+        settings = recipe.render
         self._gaussians = engine_gaussians(recipe, self.atoms)
-        self._engine = BrickEngine(job.layout.grid, recipe.render.tolerance, job.footprint.capacity)
-        self.engine = f"bricks/xla/{self._engine.dtype}"
+        self._engine = BrickEngine(job.layout.grid, settings.tolerance, job.footprint.capacity, backend=settings.backend)
+        self.engine = self._engine.name
 
     def render(self, batch: FrameBatch) -> Bricks:
         """All frames of the batch in one call."""

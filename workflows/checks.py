@@ -1,5 +1,8 @@
 """No frame is stored unseen: its mass, or a few hundred voxels where no law says its mass, and the certificate of some frames."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..tasks.errors import FrameFault, Problem
@@ -12,6 +15,21 @@ from .job import Job
 
 GLANCE = CertificateSettings(voxels=512)
 """Of every frame that has no mass to check."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Of a frame's stored voxels; 0 where there are none."""
+
+    sum: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, bricks: Bricks) -> "Totals":
+        """One pass over the voxels for each."""
+        values = bricks.values
+        return cls(float(values.sum(dtype=float)), *((float(values.min()), float(values.max())) if values.size else (0.0, 0.0)))
 
 
 class FrameCheck:
@@ -27,24 +45,25 @@ class FrameCheck:
         Raises `FrameFault` where its numbers are not what they must be.
         """
         mass = self.subject.oracle.mass(self.grid)
-        self._holds_something(drawn)
+        found = Totals.of(drawn)
+        self._holds_something(found)
         if mass is not None:
-            self._mass(drawn, mass)
+            self._mass(found, mass)
         if certified or mass is None:
             self._voxels(drawn, self.job.recipe.certificate if certified else GLANCE)
         self._rounded(drawn, stored)
-        subject, values = self.subject, stored.values
-        everywhere = len(values) == np.prod(self.grid.n_bricks)
-        nothing = float("nan")
+        kept = found if stored.values is drawn.values else Totals.of(stored)
+        everywhere = len(stored.values) == np.prod(self.grid.n_bricks)
+        subject, nothing = self.subject, float("nan")
         return FrameRecord(
             status=FrameStatus.DONE,
             source_frame=subject.source_frame,
             time=subject.time,
             rotation=tuple(tuple(row) for row in subject.rotation.tolist()),
             translation=tuple(subject.translation.tolist()),
-            sum=float(values.sum(dtype=float)),
-            min=float(values.min(initial=np.inf if everywhere else 0.0)),
-            max=float(values.max(initial=-np.inf if everywhere else 0.0)),
+            sum=kept.sum,
+            min=kept.min if everywhere else min(kept.min, 0.0),
+            max=kept.max if everywhere else max(kept.max, 0.0),
             mass=nothing if mass is None else self._expected(mass),
             scale=nothing if mass is None else mass.scale,
             lost=nothing if mass is None else mass.lost,
@@ -54,20 +73,21 @@ class FrameCheck:
     def _expected(self, mass: Mass) -> float:
         return mass.total if self.drawing.periodic else mass.inside
 
-    def _holds_something(self, drawn: Bricks) -> None:
-        if not np.isfinite(drawn.values).all():
+    def _holds_something(self, found: "Totals") -> None:
+        # the extremes tell: both are NaN where any voxel is
+        if not (math.isfinite(found.min) and math.isfinite(found.max)):
             raise self._fault("a volume has voxels that are not finite")
-        if not drawn.values.any():
+        if found.min == found.max == 0.0:
             fix = "look at `poses`, `center` and the box: the object lies outside, or there is none"
             raise self._fault("a volume is empty", "0 in every voxel", "some of the object inside the box", fix)
 
-    def _mass(self, drawn: Bricks, mass: Mass) -> None:
+    def _mass(self, totals: "Totals", mass: Mass) -> None:
         allowed = self.limits.mass
         if self.drawing.periodic and not abs(mass.lost) <= allowed:
             fix = "more `grid.padding` or a larger `grid.shape`; `render.method: gaussian` lets tails end at the faces"
             got = f"{abs(mass.lost):.2g} of its mass"
             raise self._fault("a volume reaches through the faces of a periodic box", got, f"at most {allowed:.2g}", fix)
-        found, expected = float(drawn.values.sum(dtype=float)) * self.grid.voxel_size**3, self._expected(mass)
+        found, expected = totals.sum * self.grid.voxel_size**3, self._expected(mass)
         if not abs(found - expected) <= allowed * mass.scale:
             got, wanted = f"{found:.6g} Å", f"{expected:.6g} Å within {allowed * mass.scale:.2g}"
             raise self._fault("a volume's mass is wrong", got, wanted)
@@ -83,14 +103,15 @@ class FrameCheck:
     def _rounded(self, drawn: Bricks, stored: Bricks) -> None:
         if stored.values is drawn.values:
             return
+        settings = self.job.recipe.store
         error, norm = (np.linalg.norm(v.astype(float)) for v in (stored.values - drawn.values, drawn.values))
-        allowed = rounding(self.job.layout.dtype)
+        allowed = rounding(self.job.layout.dtype, settings.keepbits)
         if not error <= allowed * norm:
             largest = float(np.abs(drawn.values).max())
-            got = f"values up to {largest:.2g} lose {error / norm:.2g} of their norm in {self.job.layout.dtype}"
-            raise self._fault(
-                "a volume does not fit the store's type", got, f"at most {allowed:.2g}", "`dtype: float32` under `store`"
-            )
+            how = self.job.layout.dtype + ("" if settings.keepbits is None else f" with `keepbits: {settings.keepbits}`")
+            got = f"values up to {largest:.2g} lose {error / norm:.2g} of their norm in {how}"
+            fix = "`dtype: float32` under `store`" if self.job.layout.dtype == "float16" else "`keepbits: null` under `store`"
+            raise self._fault("a volume does not fit the store's type", got, f"at most {allowed:.2g}", fix)
 
     def _accuracy(self, bricks: Bricks, settings: CertificateSettings) -> Accuracy:
         return accuracy(self.grid, bricks, self.subject.frame, self.subject.oracle, settings)

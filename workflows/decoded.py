@@ -233,10 +233,9 @@ class DecodedDrawing(Drawing[list[DecodedFrame]]):
     def __init__(self, job: Job, recipe: DecoderRecipe, ensemble: DecodedEnsemble):
         self.frames = DecodedFrames(ensemble, recipe)
         grid, settings = job.layout.grid, recipe.render
-        self._engines = Engines(
-            grid, settings, BrickEngine(grid, settings.tolerance, job.footprint.capacity), FFTEngine(grid, settings)
-        )
-        self.engine = f"{settings.method}/xla/float32"
+        bricks = BrickEngine(grid, settings.tolerance, job.footprint.capacity, backend=settings.backend)
+        self._engines = Engines(grid, settings, bricks, FFTEngine(grid, settings))
+        self.engine = bricks.name if settings.method == "gaussian" else self._engines.fft.name
         self.periodic = settings.method == "fft"
         self.remedy = REMEDY if settings.accept_error else REPORT
 

@@ -1,8 +1,11 @@
 """The worker's side of `workflow: volumes`: read a shard's frames, draw them, check them, write the shard, then its record."""
 
 import dataclasses
+import threading
 import time
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +13,7 @@ from ..tasks.errors import LockLost
 from ..tasks.render.certificate import certified_frames
 from ..tasks.store import ledger, lock
 from ..tasks.store.layout import run_folder
+from ..tasks.store.rounding import kept
 from ..tasks.store.shard import write_shard
 from ..tasks.values import Bricks, FrameRecord, FrameStatus, Receipt, ShardRecord, joined
 from .base import Session
@@ -17,15 +21,16 @@ from .checks import FrameCheck
 from .job import Job
 from .kinds import kind_of
 
-T = TypeVar("T")
-
 
 class VolumesSession(Session):
-    """One worker process's drawing."""
+    """One worker process's drawing. Several threads may call `do`, each with a shard of its own: one is compressed and written
+    while the next is drawn."""
 
     def __init__(self, job: Job):
         self.job = job
         self.drawing = kind_of(job.recipe).drawing(job, job.recipe, job.ensemble)
+        # one decoding child, one device: frames are read by one thread at a time, and drawn by one
+        self._reading, self._rendering = threading.Lock(), threading.Lock()
         self.certified = certified_frames(job.recipe.certificate, job.layout.n_frames)
 
     def close(self) -> None:
@@ -44,24 +49,28 @@ class VolumesSession(Session):
             return _receipt(job, done, lap)
         frames, records, parts = np.array(job.layout.frames_of(unit)), [], []
         for some in np.array_split(frames, drawing.at_once(len(frames))):
-            batch = lap("read", drawing.frames.read(some))
-            drawn = lap("render", render_batch(self, batch))
-            stored = self.rounded(drawn)
-            records += lap("check", self._records(batch, drawn, stored))
+            with self._reading, lap("read"):
+                batch = drawing.frames.read(some)
+            with self._rendering, lap("render"):
+                drawn = render_batch(self, batch)
+            with lap("check"):
+                stored = self.rounded(drawn)
+                records += self._records(batch, drawn, stored)
             parts.append(stored)
         if not lock.still_ours(run_folder(job.store), job.lock):
             raise LockLost(f"another run has taken over {job.store}; this one stops without writing")
         if (done := ledger.read(job.store, job.layout, unit)) is not None:  # asked twice at once: likewise
             return _receipt(job, done, lap)
-        size, digest = lap("write", write_shard(job.store, job.layout, unit, joined(parts)))
-        record = ShardRecord(unit, int(frames[0]), tuple(records), size, digest, drawing.engine)
-        ledger.commit(job.store, job.layout, record)
+        with lap("write"):
+            size, digest = write_shard(job.store, job.layout, unit, joined(parts))
+            record = ShardRecord(unit, int(frames[0]), tuple(records), size, digest, drawing.engine)
+            ledger.commit(job.store, job.layout, record)
         return _receipt(job, record, lap)
 
     def rounded(self, drawn: Bricks) -> Bricks:
-        """Bricks in the store's type; the same where that is what they are in."""
-        with np.errstate(over="ignore"):  # what does not fit is found by the check
-            return dataclasses.replace(drawn, values=drawn.values.astype(self.job.layout.dtype, copy=False))
+        """Bricks as the store keeps them; the same array where nothing is rounded. What does not fit is found by the check."""
+        values = kept(drawn.values, self.job.layout.dtype, self.job.recipe.store.keepbits)
+        return dataclasses.replace(drawn, values=values)
 
     def _records(self, batch: Any, drawn: Bricks, stored: Bricks) -> list[FrameRecord]:
         checks = (FrameCheck(self.job, self.drawing, subject) for subject in self.drawing.subjects(batch))
@@ -82,13 +91,12 @@ class _Laps:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
 
-    def __call__(self, stage: str, value: T) -> T:
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
-        return value
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
 
 
 def _receipt(job: Job, record: ShardRecord, laps: _Laps) -> Receipt:

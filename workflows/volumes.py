@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
-import numpy as np
-
 from ..tasks.errors import Problem
-from ..tasks.render.certificate import relative
+from ..tasks.render.certificate import relative, together
 from ..tasks.store import ledger, template
-from ..tasks.values import Accuracy, FrameStatus
+from ..tasks.values import Accuracy, FrameStatus, ShardRecord
 from .base import Session
 from .job import Job
 from .kinds import kind_of, meaning_of
 from .recipe import recipe_hash, sources_of, store_deciding
 
-PACKAGES = ("cryovox", "jax", "jaxlib", "numpy", "tensorstore", "zarr", "MDAnalysis", "gemmi")
+PACKAGES = ("cryovox", "jax", "jaxlib", "numpy", "numcodecs", "zarr", "MDAnalysis", "gemmi")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +83,7 @@ def begin(job: Job, replace: bool = False) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         job.store.rename(aside)
     try:
-        template.create(job.store, job.layout, attributes, meaning)
+        template.create(job.store, job.layout, attributes, meaning, job.recipe.store.keepbits)
     except BaseException:
         if aside.exists() and not job.store.exists():
             aside.rename(job.store)
@@ -102,28 +100,43 @@ def work(job: Job) -> tuple[Volumes, list[Problem]]:
 
 
 def finish(job: Job) -> Certificate:
-    """Consolidates the ledger into the store and closes it with the certificate; safe to repeat."""
-    accuracies: list[Accuracy] = []
-    mass_errors: list[float] = []
-    lost: list[float] = []
-    for record in ledger.records(job.store, job.layout):
-        for frame in record.frames:
-            if frame.status is FrameStatus.DONE and (error := frame.mass_error(job.layout.grid.voxel_size)) is not None:
-                mass_errors.append(error)
-                lost.append(abs(frame.lost))
-            if frame.accuracy is not None:
-                accuracies.append(frame.accuracy)
-    l2, largest = relative(accuracies)
-    certificate = Certificate(
-        frames=len(accuracies),
-        voxels=int(np.sum([a.n_voxels for a in accuracies])),
-        relative_l2=l2,
-        largest_error=largest,
-        mass_error=max(mass_errors, default=None),
-        lost=max(lost, default=None),
-        tolerance=job.recipe.render.tolerance,
-        limit=job.limits.voxels,
-        against=kind_of(job.recipe).oracle,
+    """Consolidates the ledger into the store and closes it with the certificate; safe to repeat. Reads the ledger once."""
+    tally = _Tally(job)
+    template.finish(
+        job.store, job.layout, lambda: {"certificate": asdict(tally.certificate())}, meaning_of(job.recipe), tally.see
     )
-    template.finish(job.store, job.layout, {"certificate": asdict(certificate)}, meaning_of(job.recipe))
-    return certificate
+    return tally.certificate()
+
+
+class _Tally:
+    """What the certificate says of all frames, record by record: sums and extremes, at any number of frames."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._frames, self._all = 0, Accuracy(0.0, 0.0, 0.0, 0.0, 0)
+        self._mass_error: float | None = None
+        self._lost: float | None = None
+
+    def see(self, record: ShardRecord) -> None:
+        h = self._job.layout.grid.voxel_size
+        for frame in record.frames:
+            if frame.status is FrameStatus.DONE and (error := frame.mass_error(h)) is not None:
+                self._mass_error = max(error, self._mass_error or 0.0)
+                self._lost = max(abs(frame.lost), self._lost or 0.0)
+            if frame.accuracy is not None:
+                self._frames, self._all = self._frames + 1, together(self._all, frame.accuracy)
+
+    def certificate(self) -> Certificate:
+        job = self._job
+        l2, largest = relative([self._all] if self._frames else [])
+        return Certificate(
+            frames=self._frames,
+            voxels=self._all.n_voxels,
+            relative_l2=l2,
+            largest_error=largest,
+            mass_error=self._mass_error,
+            lost=self._lost,
+            tolerance=job.recipe.render.tolerance,
+            limit=job.limits.voxels,
+            against=kind_of(job.recipe).oracle,
+        )

@@ -2,11 +2,14 @@
 
 A voxel's value is the mean of the potential over its cube (../volume/README.md). Along each axis that mean is a difference
 of error functions, so a group of atoms on a tile of t³ voxels is one matrix product: (t, P) · (P, t²) for its P Gaussians.
+On a CPU `cpu_bricks.py` draws the same faster.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from importlib.util import find_spec
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +18,7 @@ from jaxtyping import Array, Float, Float64, Int
 
 from ..grid import VoxelGrid
 from ..values import Bricks
+from .base import Backend
 from .binning import Groups, Touching, passes, tile_edge, touching
 from .windows import half_widths
 
@@ -29,14 +33,17 @@ class BrickEngine:
     """Renders batches of frames on one grid.
 
     `tolerance`: see `half_widths`; 0 draws every atom everywhere. `capacity`: bricks held at once; more are drawn in further
-    passes. `dtype`: of the arithmetic, float32 or float64 (which needs JAX's x64). Results do not depend on `capacity`. Raises
-    `ValueError` for a tolerance outside 0…1, no capacity or another type.
+    passes (by XLA: Numba holds all that a batch touches). `dtype`: of the arithmetic, float32 or float64 (which needs JAX's x64).
+    `backend`: what draws; `auto` is Numba for float32 on a CPU, where it is installed, else XLA. Results do not depend on
+    `capacity`, and on `backend` within the tolerance only. Raises `ValueError` for a tolerance outside 0…1, no capacity, another
+    type, and for Numba where it is not installed or cannot draw the type.
     """
 
     grid: VoxelGrid
     tolerance: float
     capacity: int
     dtype: str = "float32"
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < 1:
@@ -45,6 +52,23 @@ class BrickEngine:
             raise ValueError(f"capacity must be 1 brick or more, got {self.capacity}")
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be float32 or float64, got {self.dtype}")
+        if self.backend not in get_args(Backend):
+            raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {self.backend}")
+        if self.backend == "numba" and (self.dtype != "float32" or find_spec("numba") is None):
+            raise ValueError("backend numba draws float32, where Numba is installed: xla draws everything")
+
+    @cached_property
+    def hand(self) -> Literal["numba", "xla"]:
+        """What draws."""
+        if self.backend != "auto":
+            return self.backend
+        fast = self.dtype == "float32" and jax.default_backend() == "cpu" and find_spec("numba") is not None
+        return "numba" if fast else "xla"
+
+    @property
+    def name(self) -> str:
+        """As the ledger remembers it."""
+        return f"bricks/{self.hand}/{self.dtype}"
 
     def render(
         self,
@@ -66,7 +90,13 @@ class BrickEngine:
             raise ValueError("amplitudes must be finite (Å), variances finite and positive (Å²)")
         if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
             raise ValueError(f"JAX would quietly draw {self.dtype} in single precision: set jax_enable_x64")
-        work = touching(self.grid, positions, half_widths(amplitudes, variances, self.tolerance))
+        reach = half_widths(amplitudes, variances, self.tolerance)
+        if self.hand == "numba":
+            # it brings Numba, which a machine may lack
+            from .cpu_bricks import draw
+
+            return draw(self.grid, positions, amplitudes, variances, reach)
+        work = touching(self.grid, positions, reach)
         brick = self.grid.brick
         values = np.empty((len(work.frames), brick, brick, brick), self.dtype)
         for groups in passes(work, self.capacity):

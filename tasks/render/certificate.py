@@ -73,6 +73,17 @@ def relative(accuracies: Iterable[Accuracy]) -> tuple[float, float]:
     return float(np.sqrt(sum(a.squared_error for a in frames) / norm)), max(a.largest_error for a in frames) / value
 
 
+def together(a: Accuracy, b: Accuracy) -> Accuracy:
+    """Two comparisons as one: `relative` says of it what it says of both."""
+    return Accuracy(
+        a.squared_error + b.squared_error,
+        a.squared_norm + b.squared_norm,
+        max(a.largest_error, b.largest_error),
+        max(a.largest_value, b.largest_value),
+        a.n_voxels + b.n_voxels,
+    )
+
+
 COORDINATES = 2e-7
 """Relative L2 error for each voxel along a map that single-precision coordinates may add: three times what white noise has."""
 
@@ -94,9 +105,10 @@ def limits(settings: RenderSettings | ResampleSettings, least: float = 0.0) -> L
     return Limits(drawn, max(drawn, least, accepted or 0.0))
 
 
-def rounding(dtype: str) -> float:
-    """Relative L2 error that the store's type may add: twice half a unit in the last place, for values below its range."""
-    return float(np.finfo(dtype).eps)
+def rounding(dtype: str, keepbits: int | None = None) -> float:
+    """Relative L2 error that the store's type and its `keepbits` may add: twice half a unit in the last place that is kept, for
+    values below the type's range."""
+    return max(float(np.finfo(dtype).eps), 0.0 if keepbits is None else 2.0**-keepbits)
 
 
 def _products(

@@ -15,8 +15,10 @@ def half_widths(
     """
     if tolerance == 0:
         return np.full(len(amplitudes), np.inf)
-    kinds, of = np.unique(np.hstack([amplitudes, variances]), axis=0, return_inverse=True)
-    a, v = np.split(np.abs(kinds), 2, axis=1)
+    rows = np.hstack([amplitudes, variances])
+    # as bytes: comparing rows of numbers takes fifteen times as long
+    _, first, of = np.unique(rows.view(f"V{rows.itemsize * rows.shape[1]}"), return_index=True, return_inverse=True)
+    a, v = np.split(np.abs(rows[first]), 2, axis=1)
     # two Gaussians multiplied are a Gaussian again: variance v v'/(v + v'), integral (2π(v + v'))^(-3/2)
     together = v[:, :, None] + v[:, None, :]
     overlap = a[:, :, None] * a[:, None, :] * together**-1.5
@@ -27,8 +29,8 @@ def half_widths(
         norm = (overlap * _outside(w[:, None, None], product)).sum((1, 2)) / np.maximum(overlap.sum((1, 2)), np.finfo(float).tiny)
         return np.maximum(mass, np.sqrt(norm))
 
-    low, high = np.zeros(len(kinds)), 12 * np.sqrt(v.max(axis=1))
-    for _ in range(40):
+    low, high = np.zeros(len(first)), 12 * np.sqrt(v.max(axis=1))
+    for _ in range(30):
         middle = (low + high) / 2
         too_short = cut_off(middle) > tolerance
         low, high = np.where(too_short, middle, low), np.where(too_short, high, middle)

@@ -5,10 +5,14 @@ import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+UNFINISHED = ".partial"
+"""The folder, beside the files that they will be, of files that are being written."""
 
 
-def write(node: Path, key: str, data: bytes) -> None:
-    """Put `data` at `key` ("c/3/0") inside the folder `node`, which must exist; folders below it are made.
+def write(node: Path, key: str, *pieces: bytes) -> None:
+    """Put `pieces`, one after the other, at `key` ("c/3/0") inside the folder `node`, which must exist; those below are made.
 
     The bytes are on the disk when this returns. Whatever is raised (`OSError` for a full or read-only disk), no temporary
     file stays. What a killed process left behind for this key is swept away, so an interrupted and an uninterrupted run
@@ -25,10 +29,10 @@ def write(node: Path, key: str, data: bytes) -> None:
         folder /= part
     path = node / key
     _sweep(path)
-    temporary = folder / f".{path.name}.{uuid.uuid4().hex}.partial"
+    file, temporary = _temporary(path)
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
+        with file:
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -37,6 +41,8 @@ def write(node: Path, key: str, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _tidy(path)
     sync_folder(folder)
 
 
@@ -45,6 +51,7 @@ def remove(node: Path, key: str) -> None:
     path = node / key
     if path.parent.is_dir():
         _sweep(path)
+        _tidy(path)
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
 
@@ -71,8 +78,36 @@ def sync_tree(folder: Path) -> None:
         sync_folder(Path(root))
 
 
+def _unfinished(path: Path) -> Path:
+    """Where files lie until they are whole: a folder of few, so that looking through it is cheap beside 1e5 shards."""
+    return path.parent / UNFINISHED
+
+
+def _temporary(path: Path) -> tuple[BinaryIO, Path]:
+    """A new file for `path`, open, in the folder of the unfinished."""
+    temporary = _unfinished(path) / f"{path.name}.{uuid.uuid4().hex}"
+    while True:
+        # not exist_ok=True, which looks a second time: another writer, done with its file, may take the empty folder away
+        # at any moment
+        with suppress(FileExistsError):
+            temporary.parent.mkdir()
+        with suppress(FileNotFoundError):
+            return temporary.open("xb"), temporary
+
+
 def _sweep(path: Path) -> None:
-    start = f".{path.name}."
-    for name in os.listdir(path.parent):  # noqa: PTH208 - names suffice
-        if name.startswith(start) and name.endswith(".partial"):
-            (path.parent / name).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        for name in os.listdir(_unfinished(path)):  # noqa: PTH208 - names suffice
+            if name.startswith(f"{path.name}."):
+                (_unfinished(path) / name).unlink(missing_ok=True)
+
+
+def _tidy(path: Path) -> None:
+    try:
+        _unfinished(path).rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        # others still write there, or a killed process left a file of another key
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise

@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def read(path: Path, layout: StoreLayout, shard: int) -> ShardRecord | None:
     try:
         if len(data) != layout.record_bytes:
             raise ValueError(f"{len(data)} bytes")
-        record = _from_json(json.loads(data))
+        record = _from_json(json.loads(data.rstrip()))  # the padding is most of a record
         if (record.shard, record.first_frame, len(record.frames)) != (shard, frames.start, len(frames)):
             raise ValueError(f"shard {record.shard} with {len(record.frames)} frames from {record.first_frame}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -97,6 +98,20 @@ def records(path: Path, layout: StoreLayout) -> Iterator[ShardRecord]:
         record = read(path, layout, shard)
         if record is not None:
             yield record
+
+
+def count(path: Path, layout: StoreLayout) -> int:
+    """Shards with a place in the ledger, by one listing: as many as the layout's, or the store is not finished."""
+    return len(_with_record(path, layout))
+
+
+def stored_bytes(path: Path, layout: StoreLayout) -> int:
+    """Bytes of all shards' files, by their sizes alone: no record is read. Raises `OSError`."""
+    total = 0
+    for shard in range(layout.n_shards):
+        with suppress(FileNotFoundError):  # every voxel is 0, or it is not made yet
+            total += layout.shard_file(path, shard).stat().st_size
+    return total
 
 
 def check_size(path: Path, layout: StoreLayout, record: ShardRecord) -> None:

@@ -16,12 +16,14 @@ def test_help_is_fast_and_lists_the_commands(tmp_path, cryovox):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)  # whatever else is running
     assert done.returncode == 0
-    for command in ("run", "plan", "status", "schema", "doctor"):
+    for command in ("run", "plan", "bench", "status", "schema", "doctor"):
         assert command in done.stdout
     assert min(seconds) < 0.3
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["schema"], ["run", "no-such-recipe.yaml"], ["plan", "bad.yaml"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["schema"], ["run", "no-such-recipe.yaml"], ["plan", "bad.yaml"], ["bench", "bad.yaml"]]
+)
 def test_help_schema_and_refused_recipes_import_nothing_heavy(tmp_path, arguments):
     (tmp_path / "bad.yaml").write_text("ensemble: {}\n")
     heavy = ("jax", "distributed", "MDAnalysis", "tensorstore", "zarr", "matplotlib")

@@ -208,6 +208,21 @@ def test_an_unknown_key_is_refused_with_what_was_meant(problems, text, where, ke
     assert said in f"{problem.wanted} {problem.fix}"
 
 
+def test_the_mantissa_bits_that_a_store_keeps(recipe, problems):
+    text = LEAST.replace("}\nstore: {path: a.zarr}", "}\nstore: {path: a.zarr, dtype: %s, keepbits: %s}")
+    assert recipe(text % ("float32", 12)).store.keepbits == 12
+    assert recipe(text % ("float16", 10)).store.keepbits == 10
+    assert recipe(text % ("float16", "null")) == recipe(LEAST, "store.dtype=float16")
+    for bits in ("0", "24", "7.5", "true"):
+        ((where, problem),) = problems(text % ("float32", bits))
+        assert where == "2"
+        assert "a whole number at least 1 and at most 23 or null" in problem.wanted
+    ((where, problem),) = problems(text % ("float16", 11))
+    assert where == "store.keepbits"
+    assert "10 mantissa bits" in problem.got
+    assert "`dtype: float32`" in problem.fix
+
+
 def test_a_missing_key_names_its_parent(problems):
     ((where, problem),) = problems("store: {path: a}\nensemble:\n  coordinates: b.xtc\n")
     assert where == "2"
@@ -268,6 +283,9 @@ def test_the_schema_describes_every_key_and_allows_no_other():
             assert objects[cls.__name__]["properties"][field.name]["description"], f"{cls.__name__}.{field.name}"
     assert document["$defs"]["GridSettings"]["properties"]["voxel_size"]["exclusiveMinimum"] == 0
     assert document["$defs"]["RenderSettings"]["properties"]["tolerance"]["default"] == 1e-5
+    keepbits = document["$defs"]["StoreSettings"]["properties"]["keepbits"]
+    assert keepbits["anyOf"] == [{"type": "integer", "minimum": 1, "maximum": 23}, {"type": "null"}]
+    assert keepbits["default"] is None
     json.dumps(document)
 
 

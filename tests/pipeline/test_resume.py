@@ -13,7 +13,7 @@ import pytest
 def undisturbed(tmp_path_factory, quickstart, cryovox, digests):
     """Every file of a store that one worker made without interruption."""
     folder = tmp_path_factory.mktemp("golden")
-    (folder / "one.yaml").write_text("workers: 1\ndashboard_port: 0\n")
+    (folder / "one.yaml").write_text("workers: 1\nthreads: 1\ndashboard_port: 0\n")
     recipe = quickstart.parent / "recipes" / "quickstart.yaml"
     done = cryovox("run", recipe, "--set", "grid.voxel_size=2.0", "--cluster", "./one.yaml", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -43,7 +43,9 @@ def workers_of(process):
     return [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
 
 
-def test_one_and_two_workers_write_the_same_store(tmp_path, arguments, cryovox, undisturbed, digests):
+@pytest.mark.parametrize("workers", [2, 4])
+def test_one_two_and_four_workers_write_the_same_store(tmp_path, arguments, cryovox, undisturbed, digests, workers):
+    (tmp_path / "two.yaml").write_text(f"workers: {workers}\ndashboard_port: 0\n")
     done = cryovox(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "adk.zarr") == undisturbed

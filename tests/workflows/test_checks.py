@@ -120,6 +120,38 @@ def test_five_thousandths_too_much_are_found_in_every_frame_of_every_type(carrie
         carried_out(recipe, folder[0])
 
 
+@pytest.mark.parametrize(("dtype", "keepbits"), [("float32", 16), ("float32", 7), ("float16", 7)])
+def test_rounded_voxels_err_by_what_the_store_says(carried_out, folder, dtype, keepbits):
+    exact = carried_out(decoder(folder, "atoms"), folder[0])
+    store, certificate = StoreSettings("x.zarr", dtype, keepbits), CertificateSettings(frames=1, voxels="all")
+    done = carried_out(decoder(folder, "atoms", store=store, certificate=certificate), folder[0])
+    said = zarr.open_group(done.job.store, mode="r")["potential"].attrs
+    assert said["relative_error"] == 2.0 ** -(keepbits + 1)
+    large = np.abs(exact.volumes) >= said["relative_error_from"]
+    error = np.abs(done.volumes.astype(float) - exact.volumes)[large]
+    assert (error <= said["relative_error"] * np.abs(exact.volumes[large])).all()
+    assert error.max() > 0
+    assert 0.1 * said["relative_error"] < done.certificate.relative_l2 < said["relative_error"] + 1e-5
+    record = ledger.read(done.job.store, done.job.layout, 0)
+    assert record.frames[0].sum == pytest.approx(done.volumes[0].sum(dtype=float), rel=1e-12)
+
+
+def test_rounding_hides_no_wrong_frame(carried_out, folder, monkeypatch):
+    """The checks look at the frame before it is rounded: with one bit kept, half a per cent still is a fault."""
+    recipe = decoder(folder, "atoms", store=StoreSettings("x.zarr", keepbits=1))
+    assert carried_out(recipe, folder[0]).certificate.relative_l2 < 0.25
+    monkeypatch.setattr(shards, "render_batch", spoiled(shards.render_batch, lambda values: 1.005 * values))
+    with pytest.raises(FrameFault, match="mass is wrong"):
+        carried_out(recipe, folder[0])
+
+
+def test_bits_rounded_wrongly_are_a_fault(carried_out, folder, monkeypatch):
+    monkeypatch.setattr(shards, "kept", lambda values, dtype, keepbits: 1.01 * values)
+    with pytest.raises(FrameFault, match="does not fit the store's type") as caught:
+        carried_out(decoder(folder, "atoms", store=StoreSettings("x.zarr", keepbits=10)), folder[0])
+    assert "`keepbits: null`" in caught.value.problem.fix
+
+
 @pytest.mark.parametrize("change", [lambda v: v[:, ::-1], lambda v: v.transpose(0, 3, 2, 1), lambda v: np.roll(v, 1, axis=1)])
 def test_a_glance_finds_what_a_maps_certified_frames_do_not_show(carried_out, folder, monkeypatch, change):
     """The certificate looks at frame 0 alone; the second frame is wrong."""

@@ -218,9 +218,8 @@ def test_frames_of_other_sizes_compile_nothing_anew(carried_out, folder, kind, m
 
     np.save(folder[0] / "sizes.npy", np.array([60, 60, 20, 44, 28]))
     ensemble = DecoderSettings(f"{folder[1]}:Own", {"kind": kind}, each={"size": "sizes.npy"}, seed=5)
-    recipe = replace(
-        decoder(folder, kind, render=RenderSettings(method)), ensemble=ensemble, grid=GridSettings((64, 64, 64), 1.5)
-    )
+    settings = RenderSettings(method, backend="xla" if method == "gaussian" else "auto")  # Numba compiles once for all
+    recipe = replace(decoder(folder, kind, render=settings), ensemble=ensemble, grid=GridSettings((64, 64, 64), 1.5))
     from cryovox.workflows import shards
 
     seen, right = [], shards.render_batch

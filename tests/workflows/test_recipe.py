@@ -42,6 +42,7 @@ def test_where_the_store_lies_decides_no_voxel():
         ({"grid": GridSettings((256, 256, 256))}, "grid.shape"),
         ({"render": RenderSettings(tolerance=1e-6)}, "render.tolerance"),
         ({"store": StoreSettings("a.zarr", "float16")}, "store.dtype"),
+        ({"store": StoreSettings("a.zarr", keepbits=16)}, "store.keepbits"),
         ({"ensemble": TrajectorySettings("a.pdb", "b.xtc", frames=FrameSlice(step=2))}, "ensemble.frames.step"),
         ({"ensemble": TrajectorySettings("a.pdb", "b.xtc", align=AlignSettings())}, "ensemble.align"),
         ({"ensemble": TrajectorySettings("a.pdb", "b.xtc", elements={"CAL": "Ca"})}, "ensemble.elements.CAL"),

@@ -1,6 +1,8 @@
 """One worker's session, without Dask: what is committed is right, what is wrong is never committed."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,32 @@ def test_a_shard_that_is_recorded_is_not_made_again(job):
         again = session.do(0)
     assert again.statuses == first.statuses
     assert job.layout.shard_file(job.store, 0).stat().st_mtime_ns == written
+
+
+def test_one_shard_is_written_while_the_next_is_drawn(job, monkeypatch):
+    """Two threads in one session: the first waits in its write until the second has drawn."""
+    drawn, both = [], threading.Event()
+    right_render, right_write = shards.render_batch, shards.write_shard
+
+    def render(session, batch):
+        assert session._rendering.locked()
+        bricks = right_render(session, batch)
+        drawn.append(int(batch.frames[0]))
+        if len(drawn) == 2:
+            both.set()
+        return bricks
+
+    def write(*arguments):
+        assert both.wait(60), "the second shard waits for the first to be written"
+        return right_write(*arguments)
+
+    monkeypatch.setattr(shards, "render_batch", render)
+    monkeypatch.setattr(shards, "write_shard", write)
+    with volumes.Volumes(job, (0, 1)).open() as session, ThreadPoolExecutor(2) as threads:
+        receipts = list(threads.map(session.do, (0, 1)))
+    assert [receipt.shard for receipt in receipts] == [0, 1]
+    assert sorted(drawn) == [0, 1]
+    assert all(dict(receipt.seconds).keys() == {"read", "render", "check", "write"} for receipt in receipts)
 
 
 def test_a_damaged_shard_loses_its_record_and_is_made_anew(job):

@@ -1,6 +1,7 @@
 """The brick engine gives the acceptance cases of the contract, to the last digit, and the same numbers however it is cut."""
 
 import json
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,11 @@ def of_elements(numbers, b_factor=0.0, weight=1.0):
     return gaussians(Atoms(numbers, np.full(len(numbers), float(b_factor)), np.full(len(numbers), float(weight))))
 
 
-def render(grid, positions, amplitudes, variances, tolerance=0.0, dtype="float64", capacity=64):
-    engine = BrickEngine(grid, tolerance, capacity, dtype)
+every_backend = pytest.mark.parametrize("backend", ["xla", "numba"] if find_spec("numba") else ["xla"])
+
+
+def render(grid, positions, amplitudes, variances, tolerance=0.0, dtype="float64", backend="auto"):
+    engine = BrickEngine(grid, tolerance, 64, dtype, backend)
     return engine.render(np.atleast_3d(positions).reshape(1, -1, 3), amplitudes, variances).dense(grid)[0]
 
 
@@ -84,12 +88,18 @@ CASES = ["32_32_32_h1_B0", "31_31_31_h1_B20", "30_33_40_h1_B50", "24_40_17_h1.3_
 @pytest.mark.parametrize(
     ("tolerance", "dtype", "bound"), [(0.0, "float64", 1e-12), (0.0, "float32", 2e-6), (1e-5, "float32", 1e-5)]
 )
-def test_b1_b2_a_real_protein_whole(data, case, tolerance, dtype, bound):
+@every_backend
+def test_b1_b2_a_real_protein_whole(data, case, tolerance, dtype, bound, backend):
     """B1, B2: every voxel of a real protein; odd, non-cubic and undivided boxes; float32 and windows within their bounds."""
     arrays = np.load(data / "1uao_reference_volumes.npz")
     *shape, h, b = case.split("_")
     grid = VoxelGrid(tuple(map(int, shape)), float(h[1:]))
-    volume = render(grid, arrays["pos"], *of_elements(arrays["Z"], float(b[1:])), tolerance, dtype)
+    atoms = arrays["pos"], *of_elements(arrays["Z"], float(b[1:]))
+    if (backend, dtype) == ("numba", "float64"):
+        with pytest.raises(ValueError, match="numba draws float32"):
+            render(grid, *atoms, tolerance, dtype, backend)
+        return
+    volume = render(grid, *atoms, tolerance, dtype, backend)
     assert volume.dtype == dtype
     assert l2(volume, arrays[f"avg_{case}"]) <= bound
     if case == CASES[0] and dtype == "float64":
@@ -135,14 +145,15 @@ def test_the_traced_kernel_is_the_engines():
     np.testing.assert_allclose(np.asarray(traced)[kept], bricks.values[kept], rtol=1e-13)
 
 
-def test_bytes_do_not_depend_on_capacity_nor_on_neighbours_in_the_batch():
+@every_backend
+def test_bytes_do_not_depend_on_capacity_nor_on_neighbours_in_the_batch(backend):
     grid = VoxelGrid((64, 64, 64), 1.0)
     points, (a, v) = np.random.default_rng(3).uniform(-25, 25, (3, 400, 3)), of_elements([6] * 400, 30)
-    whole = BrickEngine(grid, 1e-5, 64).render(points, a, v)
-    pieces = BrickEngine(grid, 1e-5, 3).render(points, a, v)
+    whole = BrickEngine(grid, 1e-5, 64, backend=backend).render(points, a, v)
+    pieces = BrickEngine(grid, 1e-5, 3, backend=backend).render(points, a, v)
     np.testing.assert_array_equal(whole.values, pieces.values)
     np.testing.assert_array_equal(whole.indices, pieces.indices)
-    alone = BrickEngine(grid, 1e-5, 64).render(points[1:2], a, v)
+    alone = BrickEngine(grid, 1e-5, 64, backend=backend).render(points[1:2], a, v)
     np.testing.assert_array_equal(alone.values, whole.values[whole.frames == 1])
 
 
@@ -153,13 +164,15 @@ def test_one_compilation_serves_a_peptide_and_a_protein():
     before = _add_groups._cache_size()
     for n_atoms in (3, 500, 2000):
         points = np.random.default_rng(n_atoms).uniform(-30, 30, (1, n_atoms, 3))
-        BrickEngine(grid, 1e-4, 37).render(points, *of_elements([6] * n_atoms, 30))
+        BrickEngine(grid, 1e-4, 37, backend="xla").render(points, *of_elements([6] * n_atoms, 30))
     assert _add_groups._cache_size() == before + 1
 
 
-def test_touched_bricks_follow_the_molecule_not_the_box():
+@every_backend
+def test_touched_bricks_follow_the_molecule_not_the_box(backend):
     points, (a, v) = np.random.default_rng(4).uniform(-15, 15, (1, 300, 3)), of_elements([6] * 300, 30)
-    small, large = (BrickEngine(VoxelGrid((n,) * 3, 1.0), 1e-5, 8).render(points, a, v) for n in (128, 512))
+    boxes = [VoxelGrid((n,) * 3, 1.0) for n in (128, 512)]
+    small, large = (BrickEngine(grid, 1e-5, 8, backend=backend).render(points, a, v) for grid in boxes)
     assert len(small.frames) == len(large.frames) == 8
     np.testing.assert_array_equal(small.values, large.values)
 
@@ -207,13 +220,14 @@ def test_translation_by_whole_voxels_rolls_and_a_quarter_turn_turns():
     seed=st.integers(0, 2**32 - 1),
     tolerance=st.sampled_from([1e-6, 1e-5, 1e-3]),
 )
-def test_any_box_any_atoms_agree_with_the_direct_sum(shape, h, b_factor, seed, tolerance):
+@every_backend
+def test_any_box_any_atoms_agree_with_the_direct_sum(shape, h, b_factor, seed, tolerance, backend):
     draw = np.random.default_rng(seed)
     grid = VoxelGrid(shape, h)
     points = draw.uniform(grid.lower - 3, grid.upper + 3, (1, draw.integers(1, 40), 3))
     numbers = draw.choice([1, 6, 7, 8, 15, 16, 26], points.shape[1])
     a, v = of_elements(numbers, b_factor)
-    volume = BrickEngine(grid, tolerance, 16).render(points, a, v).dense(grid)[0].astype(float)
+    volume = BrickEngine(grid, tolerance, 16, backend=backend).render(points, a, v).dense(grid)[0].astype(float)
     expected = direct_block(grid, tuple(np.arange(n) for n in shape), points[0], a, v)
     # an atom's window keeps all but `tolerance` of its own norm, whether or not most of the atom is outside the box
     alone = np.sqrt(np.einsum("mk,ml,mkl->m", a, a, (2 * np.pi * (v[:, :, None] + v[:, None, :])) ** -1.5)).sum()
@@ -237,7 +251,7 @@ def test_windows_keep_all_but_the_tolerance_and_shrink_with_it():
 def test_many_passes_hold_one_buffer_not_one_each():
     grid, (a, v) = VoxelGrid((64, 64, 64), 1.0), of_elements([6] * 400, 30)
     points = np.random.default_rng(5).uniform(-25, 25, (1, 400, 3))
-    bricks = BrickEngine(grid, 1e-5, 2).render(points, a, v)
+    bricks = BrickEngine(grid, 1e-5, 2, backend="xla").render(points, a, v)
     assert len(bricks.frames) == 8
     assert bricks.values.base is None  # not a view of a buffer
 

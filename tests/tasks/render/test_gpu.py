@@ -28,7 +28,7 @@ def test_a_real_protein_on_the_card(data, card, case, tolerance, bound):
     grid, m = VoxelGrid(tuple(map(int, shape)), float(h[1:])), len(arrays["Z"])
     a, v = gaussians(Atoms(arrays["Z"], np.full(m, float(b[1:])), np.ones(m)))
     with jax.default_device(card):
-        volume = BrickEngine(grid, tolerance, 64).render(arrays["pos"][None], a, v).dense(grid)[0]
+        volume = BrickEngine(grid, tolerance, 64, backend="xla").render(arrays["pos"][None], a, v).dense(grid)[0]
     reference = arrays[f"avg_{case}"]
     assert np.linalg.norm(volume - reference) <= bound * np.linalg.norm(reference)
 
@@ -37,7 +37,7 @@ def test_the_card_repeats_itself_to_the_last_bit(card):
     grid, points = VoxelGrid((64, 64, 64), 1.0), np.random.default_rng(1).uniform(-25, 25, (2, 800, 3))
     a, v = gaussians(Atoms(np.full(800, 6), np.full(800, 30.0), np.ones(800)))
     with jax.default_device(card):
-        first, second = (BrickEngine(grid, 1e-5, 64).render(points, a, v).values for _ in range(2))
+        first, second = (BrickEngine(grid, 1e-5, 64, backend="xla").render(points, a, v).values for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -47,7 +47,7 @@ def test_card_and_cpu_agree_to_rounding(card):
     results = []
     for device in (card, jax.devices("cpu")[0]):
         with jax.default_device(device):
-            results.append(BrickEngine(grid, 1e-5, 64).render(points, a, v))
+            results.append(BrickEngine(grid, 1e-5, 64, backend="xla").render(points, a, v))
     on_card, on_cpu = results
     np.testing.assert_array_equal(on_card.indices, on_cpu.indices)
     assert np.linalg.norm(on_card.values - on_cpu.values) <= 2e-6 * np.linalg.norm(on_cpu.values)

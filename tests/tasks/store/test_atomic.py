@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,23 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch):
 def test_leftovers_of_killed_writers_are_swept_by_the_next(tmp_path: Path):
     atomic.write(tmp_path, "c/0", b"a")
     atomic.write(tmp_path, "c/1", b"b")
-    (tmp_path / "c" / ".0.123.partial").write_bytes(b"torn")
-    (tmp_path / "c" / ".1.123.partial").write_bytes(b"another key's")
+    (tmp_path / "c" / ".partial").mkdir()
+    for left in ("0.123", "1.123", "01.123"):
+        (tmp_path / "c" / ".partial" / left).write_bytes(b"torn")
     atomic.write(tmp_path, "c/0", b"c")
-    assert [p.name for p in _files(tmp_path)] == [".1.123.partial", "0", "1"]
+    assert [p.name for p in _files(tmp_path)] == ["01.123", "1.123", "0", "1"]
     atomic.remove(tmp_path, "c/1")
-    assert [p.name for p in _files(tmp_path)] == ["0"]
+    atomic.remove(tmp_path, "c/01")
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["0"]
+
+
+def test_writers_of_one_folder_do_not_take_it_from_each_other(tmp_path: Path):
+    """Each removes the folder of unfinished files when it finds it empty, while others are about to use it."""
+    keys = [f"c.{i}" for i in range(400)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: atomic.write(tmp_path, key, key.encode(), b"!"), keys))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(keys)
+    assert all((tmp_path / key).read_text() == f"{key}!" for key in keys)
 
 
 def test_nothing_is_written_into_a_store_that_is_gone(tmp_path: Path):
@@ -110,9 +122,9 @@ def test_a_killed_writer_leaves_no_torn_file(tmp_path: Path):
         writer.wait()
         writer.stdout.close()
         for file in _files(tmp_path):
-            if not file.name.endswith(".partial"):
+            if file.parent.name != ".partial":
                 data = file.read_bytes()
                 assert data == data[:1] * 3_000_000
     for i in range(4):
         atomic.write(tmp_path, f"c/{i}", b"healed")
-    assert [p.name for p in _files(tmp_path)] == ["0", "1", "2", "3"]
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["0", "1", "2", "3"]

@@ -159,5 +159,12 @@ def test_a_store_with_other_shards_is_refused(begun: Path):
         read_layout(begun)
 
 
+def test_a_store_that_names_its_shards_otherwise_is_refused(begun: Path):
+    change = {"chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}}}
+    _edit(begun / "potential" / "zarr.json", lambda v: v.update(change))
+    with pytest.raises(Refusal, match="shards named by"):
+        read_layout(begun)
+
+
 def test_what_varies_lies_beside_the_store():
     assert run_folder(Path("out/adk.zarr")) == Path("out/adk.zarr.run")

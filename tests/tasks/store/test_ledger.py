@@ -208,6 +208,13 @@ def test_the_survey_names_every_frame(begun: Path, layout: StoreLayout, do_shard
     assert found.todo == [s for s in range(34) if s not in (0, 1, 33)]
 
 
+def test_the_size_of_all_shards_needs_no_record(begun: Path, layout: StoreLayout, do_shard):
+    for shard in (0, 5, 33):
+        do_shard(begun, layout, shard)
+    assert ledger.stored_bytes(begun, layout) == ledger.survey(begun, layout).size > 0
+    assert ledger.count(begun, layout) == 3
+
+
 def test_a_record_that_does_not_fit_the_layout_is_an_error(begun: Path, layout: StoreLayout, make_record):
     record = make_record(layout, 1, 0, "")
     for wrong in (replace(record, first_frame=3), replace(record, frames=record.frames[:1]), replace(record, shard=34)):

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from cryovox.tasks.errors import Refusal, StoreDamage
-from cryovox.tasks.store import ledger
+from cryovox.tasks.store import ledger, template
+from cryovox.tasks.store import read as read_module
 from cryovox.tasks.store.layout import StoreLayout
-from cryovox.tasks.store.read import read_attributes, read_frames, read_projection
-from cryovox.tasks.store.shard import write_shard
+from cryovox.tasks.store.read import read_attributes, read_bricks, read_frames, read_projection, read_region
+from cryovox.tasks.store.shard import opened, write_shard
 from cryovox.tasks.values import FrameStatus
 
 
@@ -20,6 +21,57 @@ def test_frames_come_back_in_the_order_asked_for(finished, frames):
     read = read_frames(path, frames)
     np.testing.assert_array_equal(read, expected[list(frames)])
     assert read.dtype == layout.dtype
+
+
+@pytest.mark.parametrize("frames", [[0], [66, 3, 4, 3], range(67), np.array([10, 12]), [10], []])
+def test_bricks_come_back_as_the_same_volumes(finished, frames):
+    path, layout, expected = finished
+    bricks = read_bricks(path, frames)
+    np.testing.assert_array_equal(bricks.dense(layout.grid), expected[list(frames)])
+    assert bricks.n_frames == len(frames)
+    assert bricks.values.dtype == layout.dtype
+    assert bricks.values.any(axis=(1, 2, 3)).all()
+    places = np.ravel_multi_index((bricks.frames, *bricks.indices.T), (max(1, len(frames)), *layout.grid.n_bricks))
+    assert (np.diff(places) > 0).all()
+
+
+def test_what_is_read_as_bricks_is_written_as_the_same_file(finished, tmp_path: Path):
+    path, layout, _ = finished
+    template.create(tmp_path / "b.zarr", layout, {})
+    write_shard(tmp_path / "b.zarr", layout, 2, read_bricks(path, layout.frames_of(2)))
+    assert layout.shard_file(tmp_path / "b.zarr", 2).read_bytes() == layout.shard_file(path, 2).read_bytes()
+
+
+SLICES = [
+    (slice(None), slice(None), slice(None)),
+    (slice(5, 6), slice(None), slice(None)),
+    (slice(-7, None), slice(3, 32), slice(33, 40)),
+    (slice(30, 99), slice(32, 33), slice(0, -1)),
+    (slice(9, 9), slice(None), slice(None)),
+    (slice(20, 10), slice(0, 1), slice(0, 1)),
+]
+
+
+@pytest.mark.parametrize("region", SLICES)
+def test_a_region_is_what_numpy_slices_from_the_volumes(finished, region):
+    path, layout, expected = finished
+    read = read_region(path, [4, 66], region)
+    np.testing.assert_array_equal(read, expected[[4, 66]][(slice(None), *region)])
+    assert read.dtype == layout.dtype
+
+
+def test_a_region_with_steps_is_an_error(finished):
+    with pytest.raises(ValueError, match="steps"):
+        read_region(finished[0], [0], (slice(None), slice(None, None, 2), slice(None)))
+
+
+def test_only_bricks_that_the_region_touches_are_unpacked(finished, monkeypatch):
+    path, layout, _ = finished
+    read = []
+    monkeypatch.setattr(read_module, "unpack", lambda *a, f=read_module.unpack: (read.append(1), f(*a))[1])
+    edge = layout.grid.brick
+    read_region(path, [4], (slice(0, edge), slice(0, edge), slice(0, edge)))
+    assert len(read) <= 1
 
 
 @pytest.fixture
@@ -61,6 +113,25 @@ def test_a_lost_shard_is_damage_not_zeros(store: Path, layout: StoreLayout, dama
     damage(layout.shard_file(store, 0))
     with pytest.raises(StoreDamage, match="shard 0"):
         read_frames(store, [1], allow_missing=allow_missing)
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_flipped_bit_is_damage_for_whoever_reads_that_brick(store: Path, layout: StoreLayout, bad: int):
+    file = layout.shard_file(store, 0)
+    with opened(store, layout, 0) as reader:
+        assert reader is not None
+        offset, length = reader.index[bad].reshape(-1, 2).min(axis=0).tolist()
+    data = bytearray(file.read_bytes())
+    data[offset + length // 2] ^= 4
+    file.write_bytes(data)
+    for read in (read_frames, read_bricks):
+        with pytest.raises(StoreDamage, match="checksum") as caught:
+            read(store, [bad])
+        assert caught.value.problem.where == str(file)
+        assert "delete" in caught.value.problem.fix
+        read(store, [1 - bad])
+    with pytest.raises(StoreDamage, match="checksum"):
+        read_projection(store, bad)
 
 
 def test_attributes_are_the_root_groups(store: Path):

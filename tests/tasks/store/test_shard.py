@@ -1,6 +1,7 @@
 """One shard: the right voxels, the same bytes, always made from nothing."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 import tensorstore as ts
 import zarr
 
+from cryovox.tasks.errors import StoreDamage
 from cryovox.tasks.grid import VoxelGrid
+from cryovox.tasks.store import shard as shard_module
 from cryovox.tasks.store import template
 from cryovox.tasks.store.layout import StoreLayout
 from cryovox.tasks.store.shard import write_shard
@@ -112,6 +115,56 @@ def test_no_shard_is_written_where_the_store_is_gone(tmp_path: Path, layout: Sto
     assert list(tmp_path.iterdir()) == []
 
 
+def tensorstores(path: Path, layout: StoreLayout, bricks: Bricks) -> bytes:
+    """The shard as TensorStore encodes it."""
+    metadata = json.loads((path / "potential" / "zarr.json").read_text())
+    spec = {
+        "driver": "zarr3",
+        "kvstore": {"driver": "memory"},
+        "metadata": {**metadata, "shape": list(layout.shard_shape), "attributes": {}},
+    }
+    array = ts.open(spec, create=True, open=True, context=ts.Context()).result()
+    edge = layout.grid.brick
+    with ts.Transaction() as transaction:
+        view = array.with_transaction(transaction)
+        for frame, index, value in zip(bricks.frames, bricks.indices, bricks.values, strict=True):
+            z, y, x = (int(i) * edge for i in index)
+            view[int(frame), z : z + edge, y : y + edge, x : x + edge].write(value.astype(layout.dtype)).result()
+    return bytes(array.kvstore.read("c.0.0.0.0").result().value)
+
+
+@pytest.mark.parametrize(("dtype", "keepbits"), [("float32", None), ("float32", 10), ("float16", None)])
+@pytest.mark.parametrize("shard", [0, 1, 33])
+def test_the_file_is_to_the_byte_what_tensorstore_writes(tmp_path, layout, make_bricks, dtype, keepbits, shard):
+    """Shard 1 holds an empty frame; shard 33 one frame of two."""
+    layout = replace(layout, dtype=dtype)
+    template.create(tmp_path / "a.zarr", layout, {}, keepbits=keepbits)
+    bricks = make_bricks(layout, shard)
+    write_shard(tmp_path / "a.zarr", layout, shard, bricks)
+    written = layout.shard_file(tmp_path / "a.zarr", shard).read_bytes()
+    assert written == tensorstores(tmp_path / "a.zarr", layout, bricks)
+
+
+def test_a_shard_longer_than_a_piece_is_the_same_file(begun: Path, layout: StoreLayout, make_bricks, monkeypatch):
+    whole = write_shard(begun, layout, 0, make_bricks(layout, 0))
+    data = layout.shard_file(begun, 0).read_bytes()
+    monkeypatch.setattr(shard_module, "PIECE", 1000)
+    assert write_shard(begun, layout, 0, make_bricks(layout, 0)) == whole
+    assert layout.shard_file(begun, 0).read_bytes() == data
+
+
+def test_an_index_or_a_file_that_is_no_shards_is_damage(begun: Path, layout: StoreLayout, make_bricks):
+    write_shard(begun, layout, 0, make_bricks(layout, 0))
+    file = layout.shard_file(begun, 0)
+    data = file.read_bytes()
+    for wrong, text in [(b"torn", "shorter"), (data[:-9] + b"x" + data[-8:], "index"), (data + b"x", "index")]:
+        file.write_bytes(wrong)
+        with pytest.raises(StoreDamage, match=text), shard_module.opened(begun, layout, 0):
+            pytest.fail("it was opened")
+    with shard_module.opened(begun, layout, 7) as none:
+        assert none is None
+
+
 @pytest.mark.parametrize("where", [0.1, 0.4, 0.7])
 def test_a_flipped_bit_in_a_brick_is_an_error_for_every_reader_never_a_wrong_voxel(
     begun: Path, layout: StoreLayout, make_bricks, where: float
@@ -127,3 +180,7 @@ def test_a_flipped_bit_in_a_brick_is_an_error_for_every_reader_never_a_wrong_vox
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(begun / "potential")}}
     with pytest.raises(ValueError, match="Digest mismatch"):
         ts.open(spec, read=True).result()[frames].read().result()
+    whole = np.ones(layout.grid.n_bricks, bool)
+    with shard_module.opened(begun, layout, 0) as reader, pytest.raises(StoreDamage, match="checksum") as caught:
+        [list(reader.packed(position, whole)) for position in range(layout.frames_per_shard)]
+    assert caught.value.problem.where == str(file)

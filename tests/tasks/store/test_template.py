@@ -131,13 +131,17 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path, layout: StoreLayout, make
     for shard in reversed(range(layout.n_shards)):
         write_shard(two, layout, shard, make_bricks(layout, (shard + 1) % 33 if shard < 33 else shard))
         if shard % 3 == 0:
-            (layout.shard_file(two, shard).parent / ".0.1.partial").parent.mkdir(parents=True, exist_ok=True)
-            (layout.shard_file(two, shard).parent / ".0.1.partial").write_bytes(b"killed here")
+            left = two / "potential" / ".partial" / f"{layout.shard_key(shard)}.1"
+            left.parent.mkdir(exist_ok=True)
+            left.write_bytes(b"killed here")
         do_shard(two, layout, shard)
     template.finish(two, layout)
-    (two / ".zarr.json.1.partial").write_bytes(b"killed here")
+    (two / ".partial").mkdir()
+    (two / ".partial" / "zarr.json.1").write_bytes(b"killed here")
     template.finish(two, layout, {"certificate": 1e-6})
     assert _tree(one) == _tree(two)
+    assert sorted(p.relative_to(one) for p in one.rglob("*")) == sorted(p.relative_to(two) for p in two.rglob("*"))
+    assert sum(1 for _ in (one / "potential").iterdir()) == 1 + 33  # an inode a shard; shard 5 is empty
 
 
 def test_attributes_say_whether_the_store_is_complete(tmp_path: Path, small: StoreLayout, do_shard):
@@ -167,15 +171,58 @@ def test_complete_is_written_last(tmp_path: Path, small: StoreLayout, do_shard, 
         do_shard(path, small, shard)
     write = atomic.write
 
-    def full(node: Path, key: str, data: bytes) -> None:
+    def full(node: Path, key: str, *pieces: bytes) -> None:
         if node.name == "lost":
             raise OSError(28, "No space left on device")
-        write(node, key, data)
+        write(node, key, *pieces)
 
     monkeypatch.setattr(atomic, "write", full)
     with pytest.raises(OSError, match="No space"):
         template.finish(path, small)
     assert read_layout(path)[1]["complete"] is False
+
+
+def test_the_ledger_is_read_once(tmp_path: Path, small: StoreLayout, do_shard, monkeypatch):
+    """And everyone who asks sees each record, before the attributes are asked for."""
+    path, read, seen = tmp_path / "a.zarr", [], []
+    template.create(path, small, {})
+    for shard in range(3):
+        do_shard(path, small, shard)
+    monkeypatch.setattr(ledger, "read", lambda *a, f=ledger.read: (read.append(a[2]), f(*a))[1])
+    template.finish(path, small, lambda: {"seen": [record.shard for record in seen]}, see=seen.append)
+    assert read == [0, 1, 2]
+    assert read_layout(path)[1]["seen"] == [0, 1, 2]
+
+
+def test_a_record_that_is_gone_though_its_place_is_not_leaves_the_store_open(tmp_path: Path, small: StoreLayout, do_shard):
+    path = tmp_path / "a.zarr"
+    template.create(path, small, {})
+    for shard in range(3):
+        do_shard(path, small, shard)
+    ledger.withdraw(path, small, 1)
+    with pytest.raises(StoreDamage, match="records of 2 shards"):
+        template.finish(path, small)
+    assert read_layout(path)[1]["complete"] is False
+
+
+@pytest.mark.parametrize(
+    ("dtype", "keepbits", "level", "said"),
+    [
+        ("float32", None, -5, {}),
+        ("float16", None, 1, {}),
+        ("float32", 10, 1, {"keepbits": 10, "relative_error": 2.0**-11, "relative_error_from": 2.0**-126}),
+        ("float16", 7, 1, {"keepbits": 7, "relative_error": 2.0**-8, "relative_error_from": 2.0**-14}),
+    ],
+)
+def test_a_store_says_how_its_voxels_were_rounded(tmp_path: Path, small: StoreLayout, dtype, keepbits, level, said):
+    path = tmp_path / "a.zarr"
+    template.create(path, replace(small, dtype=dtype), {}, keepbits=keepbits)
+    potential = zarr.open_group(path, mode="r")["potential"]
+    assert {key: potential.attrs[key] for key in said} == said
+    assert ("keepbits" in potential.attrs) == (keepbits is not None)
+    (sharding,) = json.loads((path / "potential" / "zarr.json").read_text())["codecs"]
+    assert [c["name"] for c in sharding["configuration"]["codecs"]] == ["bytes", "zstd", "crc32c"]
+    assert sharding["configuration"]["codecs"][1]["configuration"]["level"] == level
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda p: p.symlink_to("nowhere")])
