@@ -28,13 +28,15 @@ def significant(
 
     Raises `ValueError` for values that are not finite.
     """
-    peak = max((float(np.abs(block).max()) for block in blocks), default=0.0)
-    if not all(np.isfinite(block).all() for block in blocks):
+    # without a copy; what is not finite comes through both
+    peaks = np.array([np.maximum(block.max(initial=0), -block.min(initial=0)) for block in blocks], float)
+    if not np.isfinite(peaks).all():
         raise ValueError("a volume to be stored must be finite (Å⁻²)")
+    peak = peaks.max(initial=0.0)
     sums, squares = np.zeros(len(blocks)), np.zeros(len(blocks))
-    for n, block in enumerate(blocks):
+    for n in np.flatnonzero(peaks):
         # relative to the largest, so that no square is beyond float64
-        relative = np.abs(block, dtype=np.float64) / (peak or 1.0)
+        relative = np.abs(blocks[n], dtype=np.float64) / peak
         sums[n], squares[n] = relative.sum(), (relative * relative).sum()
     kept = np.flatnonzero(held(sums, squares, tolerance))
     kept = kept[np.lexsort(indices[kept].T[::-1])]

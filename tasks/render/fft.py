@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Complex, Float, Inexact
+from jaxtyping import Array, ArrayLike, Float, Inexact, Int
 
 from ..grid import VoxelGrid
 from ..scattering.gaussians import B_TO_VARIANCE
@@ -19,9 +19,9 @@ from ..volume.independent_atoms import IndependentAtomVolume
 from ..volume.operators import gaussian_terms, on_host
 from .base import Sampling
 from .folding import MOST, choose, spectral_power
-from .modes import folded_modes
-from .nufft import Engine, least_eps
-from .periodic import periodic_average, reach
+from .modes import finufft_modes, own_modes
+from .nufft import REFINEMENT, Engine, Region, around, kernel_width, least_eps, whole
+from .periodic import periodic_voxels, reach
 from .render_fn import AbstractVolumeRenderFn, from_half_space, from_voxels
 from .transforms import Leaf, Range, Transforms, b_factor_range, leaves_of, scatterers, transforms_of
 
@@ -47,11 +47,12 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
     (without the sinc). `eps`: the relative L2 error allowed to the transforms, and to the truncation of the sum above, which no
     code can keep below any limit: u n modes an axis are evaluated, u = `upsampling` = 1 … 4, or `auto`: the fewest whose
     estimated truncation is below `eps`, with a `TruncationWarning` where 4 are not enough. u = 1 gives the band-limited volume.
-    In `average` mode with Gaussian factors `auto` truncates nothing: it draws the same function by error functions (periodic.py),
-    to rounding whatever `eps`; where widths are being traced the cost of that follows the box, not the molecule.
+    With Gaussian factors `auto` truncates nothing: it draws the same function in space (periodic.py), to rounding whatever `eps`;
+    where widths are being traced the cost of that follows the box, not the molecule. Modes cost least where positions are known:
+    then only the part of the box where atoms lie is transformed.
     `eps` is at least 1e-13 in float64 and 1e-6 in float32, where rounded positions add 2e-8 per voxel along the longest axis.
 
-    `frequency_grid`: (z, y, x, 3), Å⁻¹, zero in the centre; only its axes are read, to spare nothing but their computation.
+    `frequency_grid`: (z, y, x, 3), Å⁻¹, zero in the centre; it must be the box's own, and nothing else is made of it.
     `opts`: of jax-finufft. `nufft`: `spread`, our own, or `finufft`, which jax 0.10-0.12 cannot `vmap`.
     `b_factor_range`: (least, largest) B, Å², for which transforms of atoms with a B each are made; that of the atoms if None.
 
@@ -126,7 +127,7 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
             sampling_mode=self.sampling_mode,
             eps=self.eps,
             opts=self.opts,
-            upsampling="auto" if self._by_error_functions(leaves) else self._upsampling_for(leaves),
+            upsampling="auto" if self._needs_no_modes(leaves) else self._upsampling_for(leaves),
             nufft=self.nufft,
             outside=self.outside,
             b_factor_range=self.b_factor_range or b_factor_range(leaves),
@@ -152,15 +153,14 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
         leaves = leaves_of(volume_representation)
         _check_finite(leaves)
         self._look_for_atoms_outside(leaves)
-        if self._by_error_functions(leaves):
-            return from_voxels(self._averaged(leaves), **forms)
-        return from_half_space(self._transformed(leaves), self.shape, **forms)
+        if self._needs_no_modes(leaves):
+            return from_voxels(self._drawn_in_space(leaves), **forms)
+        return self._transformed(leaves, **forms)
 
-    def _by_error_functions(self, leaves: list[Leaf]) -> bool:
-        gaussian = all(gaussian_terms(leaf.operator) is not None for leaf in leaves)
-        return self.upsampling == "auto" and self.sampling_mode == "average" and gaussian
+    def _needs_no_modes(self, leaves: list[Leaf]) -> bool:
+        return self.upsampling == "auto" and all(gaussian_terms(leaf.operator) is not None for leaf in leaves)
 
-    def _averaged(self, leaves: list[Leaf]) -> Float[Array, "z y x"]:
+    def _drawn_in_space(self, leaves: list[Leaf]) -> Float[Array, "z y x"]:
         """The voxels of Gaussians."""
         # windows cut off what rounding would: so it is the same volume where, widths being traced, there are none
         cut_off = float(jnp.finfo(jnp.zeros(()).dtype).eps)
@@ -171,10 +171,13 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
             voxels = None
             if not any(value is None for value in known):
                 amplitudes, widths, b_factors = cast(tuple[np.ndarray, np.ndarray, np.ndarray], known)
-                least, widest = (widths.min() + b_factors.min(), widths + b_factors.max()) if len(b_factors) else (0, widths * 0)
-                if least < 0:
+                least, widest = np.inf, widths * 0
+                if len(b_factors):
+                    least, widest = widths.min() + b_factors.min(), widths + b_factors.max()
+                if least < 0 or (least == 0 and self.sampling_mode == "point"):
                     raise ValueError(
-                        f"a Gaussian of negative B ({least:g} Å²) has no values: upsampling = 1 … {MOST} would draw its transform"
+                        f"a Gaussian of {'negative' if least < 0 else 'no'} B ({least:g} Å²) has no values: "
+                        f"upsampling = 1 … {MOST} would draw its transform"
                     )
                 variances = tuple((widest * B_TO_VARIANCE).tolist())
                 voxels = reach(tuple(amplitudes.tolist()), variances, self.shape, self.spacing, cut_off)
@@ -184,7 +187,8 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
         total = jnp.zeros(self.shape)
         for (_, everywhere), leaves_alike in alike.items():
             gaussians, reached = zip(*leaves_alike, strict=True)
-            total = total + _averaged(gaussians, self.shape, self.spacing, None if everywhere else max(reached))
+            within = None if everywhere else max(reached)
+            total = total + _in_space(gaussians, self.shape, self.spacing, within, self.sampling_mode)
         return total
 
     def _upsampling_for(self, leaves: list[Leaf]) -> int:
@@ -198,17 +202,30 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
             )
         return choose(spectral_power(known), self.spacing, self.sampling_mode, self.eps)
 
-    def _transformed(self, leaves: list[Leaf]) -> Complex[Array, "z y k"]:
-        """The half space of any factors."""
+    def _transformed(self, leaves: list[Leaf], outputs_real_space: bool, **forms: bool) -> Inexact[Array, "z y xk"]:
+        """Any factors, by their modes."""
         u = self._upsampling_for(leaves)
         # the corner of the last block, which may reach a mode beyond u/2h
         largest = sum(((u * n // 2 + 1) / (n * self.spacing)) ** 2 for n in self.shape)
         groups = transforms_of(leaves, largest, self.eps, self.b_factor_range)
-        axes = None
-        if self.frequency_grid is not None:
-            axes = self.frequency_grid[:, 0, 0, 2], self.frequency_grid[0, :, 0, 1], self.frequency_grid[0, 0, :, 0]
         box = self.spacing if self.sampling_mode == "average" else 0.0
-        return _drawn(groups, axes, self.spacing, box, self.shape, u, self.eps, self.nufft, self.opts)
+        if self.nufft == "finufft":
+            half = _by_finufft(groups, self.spacing, box, self.shape, u, self.eps, self.opts)
+            return from_half_space(half, self.shape, outputs_real_space=outputs_real_space, **forms)
+        region = self._region(leaves, u)
+        arguments = groups, np.asarray(region.origin), region.size, self.spacing, box, self.shape, u, self.eps
+        if outputs_real_space:
+            return _voxels(*arguments)
+        return from_half_space(_drawn(*arguments), self.shape, outputs_real_space=False, **forms)
+
+    def _region(self, leaves: list[Leaf], u: int) -> Region:
+        """Where on the fine grid the atoms lie; where they are being traced, anywhere."""
+        width, (z, y, x) = kernel_width(self.eps), (REFINEMENT * u * n for n in self.shape)
+        known = [on_host(leaf.points) for leaf in leaves]
+        cells = [points / self.spacing * (REFINEMENT * u) for points in known if points is not None]
+        if not cells or len(cells) < len(known):
+            return whole((z, y, x), width)
+        return around(np.concatenate(cells), (z, y, x), width)
 
     def _look_for_atoms_outside(self, leaves: list[Leaf]) -> None:
         if self.outside == "wrap" or any(isinstance(leaf.points, Tracer) for leaf in leaves):
@@ -242,9 +259,13 @@ def _check_finite(leaves: list[Leaf]) -> None:
                 raise ValueError(f"{name} must be finite, at leaf {number}")
 
 
-@partial(jax.jit, static_argnums=(1, 3))
-def _averaged(
-    gaussians: tuple[Gaussians, ...], shape: tuple[int, int, int], h: Float[Array, ""] | float, voxels: int | None
+@partial(jax.jit, static_argnums=(1, 3, 4))
+def _in_space(
+    gaussians: tuple[Gaussians, ...],
+    shape: tuple[int, int, int],
+    h: Float[Array, ""] | float,
+    voxels: int | None,
+    sampling: Sampling,
 ) -> Float[Array, "z y x"]:
     """In one call, and one compilation, for all elements of a table."""
     columns = []
@@ -258,22 +279,43 @@ def _averaged(
             )
         )
     positions, amplitudes, variances = (jnp.concatenate(column) for column in zip(*columns, strict=True))
-    return periodic_average(positions, amplitudes, variances, shape, h, voxels)
+    return periodic_voxels(positions, amplitudes, variances, shape, h, voxels, sampling)
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6, 7, 8))
+@partial(jax.jit, static_argnums=(2, 3, 4, 5, 6, 7))
 def _drawn(
     groups: list[Transforms],
-    axes: tuple[Array, Array, Array] | None,
-    h: Array | float,
-    box: Array | float,
+    origin: Int[Array, "3"],
+    size: tuple[int, int, int],
+    h: float,
+    box: float,
     shape: tuple[int, int, int],
     u: int,
     eps: float,
-    engine: Engine,
-    opts: Any,
 ) -> Array:
-    return folded_modes(groups, h, shape, u, box, eps, engine, opts, axes)
+    return own_modes(groups, h, shape, u, box, eps, origin, size)
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4, 5, 6, 7))
+def _voxels(
+    groups: list[Transforms],
+    origin: Int[Array, "3"],
+    size: tuple[int, int, int],
+    h: float,
+    box: float,
+    shape: tuple[int, int, int],
+    u: int,
+    eps: float,
+) -> Float[Array, "z y x"]:
+    # waves that begin at the first voxel spare the turning of the whole box
+    return jnp.fft.irfftn(own_modes(groups, h, shape, u, box, eps, origin, size, cornered=True), s=shape)
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3, 4, 5, 6))
+def _by_finufft(
+    groups: list[Transforms], h: float, box: float, shape: tuple[int, int, int], u: int, eps: float, opts: Any
+) -> Array:
+    return finufft_modes(groups, h, shape, u, box, eps, opts)
 
 
 def _checked(frequency_grid: Array, grid: VoxelGrid) -> Array:

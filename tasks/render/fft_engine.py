@@ -59,8 +59,8 @@ def modes(volume: IndependentAtomVolume, voxel_size: float, settings: RenderSett
     """
     leaves = leaves_of(volume)
     gaussian = all(gaussian_terms(leaf.operator) is not None for leaf in leaves)
-    if settings.upsampling == "auto" and settings.sampling == "average" and gaussian:
-        return Modes("auto", 0.0)  # by error functions: nothing is cut off
+    if settings.upsampling == "auto" and gaussian:
+        return Modes("auto", 0.0)  # drawn in space: nothing is cut off
     power = _power(volume)
     tried = tuple(range(1, MOST + 1)) if settings.upsampling == "auto" else (settings.upsampling,)
     errors = [truncation(power, voxel_size, u, settings.sampling) for u in tried]

@@ -1,23 +1,25 @@
 """Type-1 non-uniform FFT: sums of waves from scattered points, at all integer modes of a box.
 
-F(k) = Σ_m c_m exp(-2πi k·t_m), t in box lengths. Two engines: an own spread in pure JAX, differentiable in either direction
-and batchable to any depth, and jax-finufft, on request: its version 1.3 cannot be batched on jax 0.10 to 0.12, and on a CPU it is
-slower (five transforms of 3300 atoms to 128³ modes at 1e-6 in float32, two cores: 6.8 s against 1.9).
+F(k) = Σ_m c_m exp(-2πi k·t_m), t in box lengths. Two engines: an own one in pure JAX, differentiable in either direction and
+batchable to any depth, and jax-finufft, on request: its version 1.3 cannot be batched on jax 0.10 to 0.12, and on a CPU it is
+slower.
 
-The spread: each point is laid with a Kaiser-Bessel kernel of w points an axis on a grid twice as fine as the modes need, one FFT
-is taken, and the kernel's own transform divided out. Its error falls by 0.96 digits for each point of w (Beatty, Nishimura &
-Pauly, IEEE Trans. Med. Imaging 24 (2005) 799-808). The kernel is evaluated as w polynomials fitted in float64 on the host, so it
-and its derivatives are smooth where the kernel's square root is not.
+The own one lays each point with a Kaiser-Bessel kernel of w points an axis on a grid twice as fine as the modes need, sums waves
+from that grid axis by axis, and divides out the kernel's own transform. Its error falls by 0.96 digits for each point of w
+(Beatty, Nishimura & Pauly, IEEE Trans. Med. Imaging 24 (2005) 799-808). The kernel is evaluated as w polynomials fitted in
+float64 on the host, so it and its derivatives are smooth where the kernel's square root is not. Waves are summed by matrix
+products and not by an FFT: only the part of the fine grid where points lie, a `Region`, is made and summed, only the modes asked
+for come out, and neither needs a length that factorises.
 """
 
 import math
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, ArrayLike, Complex, Float, Int
 from scipy.special import i0e
 
 Engine = Literal["spread", "finufft"]
@@ -25,11 +27,53 @@ REFINEMENT = 2
 """Fine grid points per mode, along each axis."""
 SPREAD_AT_ONCE = 2**20
 """Fine grid values written together: bounds memory."""
+STEP = 32
+"""Fine grid points that a region grows by."""
 
 
 def least_eps() -> float:
     """The smallest relative error that can be kept: 1e-13 in float64; 1e-6 in float32, where rounded positions add to it."""
     return 1e-13 if jnp.zeros(()).dtype == np.float64 else 1e-6
+
+
+class Region(NamedTuple):
+    """Part of a periodic fine grid, or all of it and a margin: `size` points along each axis (z, y, x) from `origin` on."""
+
+    origin: tuple[int, int, int]
+    size: tuple[int, int, int]
+
+
+def kernel_width(eps: float) -> int:
+    """Points of the kernel along each axis that keep a relative L2 error of `eps`."""
+    return min(16, math.ceil(-math.log10(eps) / 0.96) + 1)
+
+
+def whole(fine: tuple[int, int, int], width: int) -> Region:
+    """Where kernels of points between -1/2 and 1/2 box lengths reach."""
+    before, beyond = width // 2 + 1, width + 3
+    z, y, x = fine
+    return Region((-(z // 2) - before, -(y // 2) - before, -(x // 2) - before), (z + beyond, y + beyond, x + beyond))
+
+
+def around(cells: Float[np.ndarray, "m 3"], fine: tuple[int, int, int], width: int) -> Region:
+    """Where kernels at `cells` (x, y, z), fine grid points from the box centre, reach: all if they lie outside of the box.
+
+    Sizes are multiples of `STEP`, so that a molecule that moves a little needs no new program.
+    """
+    every = whole(fine, width)
+    if not len(cells):
+        return every
+    low, high = np.floor(cells.min(axis=0))[::-1], np.ceil(cells.max(axis=0))[::-1]
+    if np.any(np.maximum(-low, high) > np.asarray(fine) // 2):
+        return every
+    # a point more on either side: single precision may round a place up or down
+    needed = high - low + width + 3
+    size = tuple(int(min(STEP * -(-n // STEP), most)) for n, most in zip(needed, every.size, strict=True))
+    first = (low - width // 2 - 1).astype(int)
+    origin = tuple(
+        int(start if n < most else begin) for start, n, most, begin in zip(first, size, every.size, every.origin, strict=True)
+    )
+    return Region(origin, size)
 
 
 def nufft1(
@@ -47,14 +91,17 @@ def nufft1(
     """
     if engine == "finufft":
         return _finufft(points, strengths, shape, eps, opts)
-    width = min(16, math.ceil(-math.log10(eps) / 0.96) + 1)
-    fine = tuple(REFINEMENT * n for n in shape)
-    modes = jnp.fft.fftn(_spread(points, strengths, fine, width))
-    for axis, (n, n_fine) in enumerate(zip(shape, fine, strict=True)):
-        k = np.arange(n) - n // 2
-        correction = jnp.asarray(1 / _kernel_transform(k / n_fine, width), points.dtype)
-        modes = jnp.take(modes, k % n_fine, axis=axis) * correction.reshape([-1 if a == axis else 1 for a in range(3)])
-    return modes
+    width, (nz, ny, nx) = kernel_width(eps), shape
+    fine = (REFINEMENT * nz, REFINEMENT * ny, REFINEMENT * nx)
+    region = whole(fine, width)
+    cells = (points - jnp.round(points)) * jnp.asarray(fine[::-1], points.dtype)
+    grid = jax.lax.complex(*(spread(cells, part, region.origin, region.size, width) for part in (strengths.real, strengths.imag)))
+    grid = grid.swapaxes(1, 2)
+    for n, n_fine, origin in zip(shape, fine, region.origin, strict=True):
+        cosines, sines = waves(np.arange(n) - n // 2, n_fine, origin, grid.shape[0], width, points.dtype)
+        # the axis summed over goes, its modes come last
+        grid = jnp.tensordot(grid, jax.lax.complex(cosines, -sines), (0, 1), precision=jax.lax.Precision.HIGHEST)
+    return grid
 
 
 def finufft_serves(platform: str) -> bool:
@@ -78,19 +125,29 @@ def _finufft(points: Array, strengths: Array, shape: tuple[int, int, int], eps: 
     return finufft1(shape, strengths, z, y, x, iflag=-1, eps=asked, opts=opts)
 
 
-def _spread(points: Array, strengths: Array, fine: tuple[int, ...], width: int) -> Array:
-    """Points laid on the periodic fine grid (z, y, x), a portion of them at a time."""
-    n_points = points.shape[0]
+def spread(
+    cells: Float[Array, "m 3"],
+    strengths: Float[Array, " m"],
+    origin: Int[ArrayLike, "3"] | tuple[int, int, int],
+    size: tuple[int, int, int],
+    width: int,
+) -> Float[Array, "z x y"]:
+    """Points at `cells` (x, y, z), fine grid points from the centre, laid on a region, a portion of them at a time.
+
+    `origin`, `size`: of a `Region` (z, y, x); what is returned has y last.
+    """
+    n_points = cells.shape[0]
     portion = max(1, min(n_points, SPREAD_AT_ONCE // width**3))
     n_portions = -(-n_points // portion)
     missing = n_portions * portion - n_points
-    cells = (points - jnp.round(points)) * jnp.asarray(fine[::-1], points.dtype)
     portions = (
         jnp.pad(cells, [(0, missing), (0, 0)]).reshape(n_portions, portion, 3),
         jnp.pad(strengths, (0, missing)).reshape(n_portions, portion),
     )
-    coefficients = jnp.asarray(_kernel_polynomials(width), points.dtype)
-    steps = jnp.arange(width)
+    coefficients = jnp.asarray(_kernel_polynomials(width), cells.dtype)
+    begin, last = jnp.asarray(origin), jnp.asarray(size) - width
+    order = np.array([0, 2, 1])
+    window = jax.lax.ScatterDimensionNumbers((1, 2, 3), (), (0, 1, 2))
 
     @jax.checkpoint
     def lay(grid: Array, some: tuple[Array, Array]) -> tuple[Array, None]:
@@ -103,13 +160,24 @@ def _spread(points: Array, strengths: Array, fine: tuple[int, ...], width: int) 
         for coefficient in coefficients[-2::-1]:
             kernel = kernel * within[..., None] + coefficient
         x, y, z = jnp.moveaxis(kernel, 1, 0)
-        where = (jax.lax.stop_gradient(first).astype(int)[..., None] + steps) % jnp.asarray(fine[::-1])[:, None]
-        i, j, k = where[:, 2, :, None, None], where[:, 1, None, :, None], where[:, 0, None, None, :]
-        values = (strength[:, None] * z)[:, :, None, None] * (y[:, :, None] * x[:, None, :])[:, None]
-        return grid.at[i, j, k].add(values), None
+        values = (strength[:, None] * z)[:, :, None, None] * (x[:, :, None] * y[:, None, :])[:, None]
+        # what is no number must not fall off the grid unseen
+        where = jnp.clip(jax.lax.stop_gradient(first).astype(int)[:, ::-1] - begin, 0, last)
+        return jax.lax.scatter_add(grid, where[:, order], values, window), None
 
-    grid, _ = jax.lax.scan(lay, jnp.zeros(fine, strengths.dtype), portions)
-    return grid
+    nz, ny, nx = size
+    return jax.lax.scan(lay, jnp.zeros((nz, nx, ny), strengths.dtype), portions)[0]
+
+
+def waves(
+    modes: Int[np.ndarray, " k"], n_fine: int, origin: Int[ArrayLike, ""] | int, size: int, width: int, dtype: np.dtype
+) -> Float[Array, "2 k n"]:
+    """cos and sin of 2π k j/`n_fine`, j = `origin` …, `size` of them, over the kernel's transform at mode k."""
+    turns = np.arange(n_fine) * (2 * np.pi / n_fine)
+    table = jnp.asarray(np.stack([np.cos(turns), np.sin(turns)]), dtype)
+    # whole turns are left out in integers, so the phase keeps its digits
+    places = (modes[:, None] * ((origin + jnp.arange(size)) % n_fine)) % n_fine
+    return table[:, places] * jnp.asarray(1 / _kernel_transform(modes / n_fine, width), dtype)[:, None]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Gaussians averaged over the voxels of a periodic box: what folding all frequencies gives, by error functions alone."""
+"""Gaussians on the voxels of a periodic box, their means or their values: what folding all frequencies gives, without any."""
 
 import math
 from functools import lru_cache, partial
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .base import Sampling
 from .windows import half_widths
 
 POINT = 1e-30
@@ -28,23 +29,25 @@ def reach(
     return voxels if 2 * voxels + 1 < min(shape) else None
 
 
-@partial(jax.jit, static_argnums=(3, 5))
-def periodic_average(
+@partial(jax.jit, static_argnums=(3, 5, 6))
+def periodic_voxels(
     points: Float[Array, "m 3"],
     amplitudes: Float[Array, "m k"],
     variances: Float[Array, "m k"],
     shape: tuple[int, int, int],
     h: Float[Array, ""] | float,
     voxels: int | None,
+    sampling: Sampling = "average",
 ) -> Float[Array, "z y x"]:
-    """Mean over each voxel (Å⁻²) of Gaussians and all their periodic images: positions Å, amplitudes Å, variances Å².
+    """Gaussians and all their periodic images, Å⁻²: positions Å, amplitudes Å, variances Å².
 
-    A variance of 0 is a point; a negative one makes the volume NaN.
+    `sampling`: the mean over each voxel, or the value at its centre. A variance of 0 is a point, which has means; values
+    it makes NaN, and a negative one makes either NaN.
     `voxels`: see `reach`. Without it every Gaussian is drawn over the whole box and two boxes beyond, at a cost that follows
     the box.
     """
     if voxels is None:
-        return _everywhere(points, amplitudes, variances, shape, h)
+        return _everywhere(points, amplitudes, variances, shape, h, sampling)
     n_box = jnp.asarray(shape[::-1])
     steps = jnp.arange(-voxels, voxels + 1)
     n = len(steps)
@@ -54,7 +57,7 @@ def periodic_average(
         position, amplitude, variance = some
         centre = jax.lax.stop_gradient(jnp.round(position / h))
         faces = (jnp.arange(n + 1) - voxels - 0.5) * h + (centre * h - position)[..., None]
-        x, y, z = jnp.moveaxis(_means(faces[:, :, None], variance[:, None, :, None], h), 1, 0)
+        x, y, z = jnp.moveaxis(_along(faces[:, :, None], variance[:, None, :, None], h, sampling), 1, 0)
         values = jnp.einsum("mk,mkz,mky,mkx->mzyx", amplitude, z, y, x, precision=jax.lax.Precision.HIGHEST)
         where = (centre.astype(int)[..., None] + steps + (n_box // 2)[:, None]) % n_box[:, None]
         return grid.at[where[:, 2, :, None, None], where[:, 1, None, :, None], where[:, 0, None, None, :]].add(values), None
@@ -63,7 +66,9 @@ def periodic_average(
     return jax.lax.scan(lay, jnp.zeros(shape, points.dtype), portions)[0]
 
 
-def _everywhere(points: Array, amplitudes: Array, variances: Array, shape: tuple[int, int, int], h: Array | float) -> Array:
+def _everywhere(
+    points: Array, amplitudes: Array, variances: Array, shape: tuple[int, int, int], h: Array | float, sampling: Sampling
+) -> Array:
     n_gaussians = amplitudes.shape[1]
     boxes = 2 * IMAGES + 1
 
@@ -74,7 +79,7 @@ def _everywhere(points: Array, amplitudes: Array, variances: Array, shape: tuple
             where = position[:, 2 - axis] / h
             wrapped = (where - n * jnp.round(where / n)) * h
             faces = (jnp.arange(boxes * n + 1) - n // 2 - IMAGES * n - 0.5) * h - wrapped[:, None]
-            means = _means(faces[:, None], variance[..., None], h).reshape(-1, n_gaussians, boxes, n).sum(axis=2)
+            means = _along(faces[:, None], variance[..., None], h, sampling).reshape(-1, n_gaussians, boxes, n).sum(axis=2)
             profiles.append(means.reshape(-1, n))
         z, y, x = profiles
         planes = (y[:, :, None] * x[:, None, :]).reshape(len(x), -1)
@@ -86,8 +91,11 @@ def _everywhere(points: Array, amplitudes: Array, variances: Array, shape: tuple
     return jax.lax.scan(jax.checkpoint(lay), jnp.zeros(shape, points.dtype), portions)[0]
 
 
-def _means(faces: Array, variance: Array, h: Array | float) -> Array:
-    """Mean of unit 1-D Gaussians between successive faces, Å⁻¹."""
+def _along(faces: Array, variance: Array, h: Array | float, sampling: Sampling) -> Array:
+    """1-D Gaussians of unit mass, Å⁻¹: their mean between successive faces, or their value half way."""
+    if sampling == "point":
+        centres = faces[..., :-1] + h / 2
+        return jnp.exp(-(centres**2) / (2 * variance)) * jax.lax.rsqrt(2 * jnp.pi * variance)
     width = jnp.where(variance == 0, POINT, variance)
     return jnp.diff(jax.lax.erf(faces * jax.lax.rsqrt(2 * width)), axis=-1) / (2 * h)
 

@@ -102,8 +102,9 @@ def series_values(series: Series, squared: Float[Array, "..."], r: int | Array) 
         ahead, two_ahead = carry
         return (coefficient + 2 * x * ahead - two_ahead, ahead), None
 
-    (ahead, two_ahead), _ = jax.lax.scan(step, (jnp.zeros_like(x), jnp.zeros_like(x)), coefficients[:0:-1], unroll=8)
-    return coefficients[0] + x * ahead - two_ahead
+    # whole turns of the loop, so that nothing of it is made again by each of those who use the values
+    (ahead, two_ahead), _ = jax.lax.scan(step, (jnp.zeros_like(x), jnp.zeros_like(x)), coefficients[::-1], unroll=16)
+    return ahead - x * two_ahead
 
 
 def _chebyshev(n: int) -> Float64[np.ndarray, "n n"]:

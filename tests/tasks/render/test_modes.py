@@ -1,0 +1,86 @@
+"""Modes cost what the molecule needs and no more; what is left out changes nothing, and neither do threads."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from cryovox.tasks.render import fft
+from cryovox.tasks.render.fft import FFTAtomRenderFn
+from cryovox.tasks.render.nufft import STEP, around, whole
+from cryovox.tasks.scattering.parameters import LobatoScatteringFactorParameters
+from cryovox.tasks.volume.independent_atoms import IndependentAtomVolume
+
+LOBATO = LobatoScatteringFactorParameters([6, 8])
+DRAW = np.random.default_rng(0)
+SHAPE = (60, 50, 64)
+
+
+def molecule(width=4.0, centre=(0, 0, 0), n=40):
+    points = np.random.default_rng(1).uniform(-width, width, (n, 3)) + centre
+    points[:2] = np.array([-width, width])[:, None] + centre
+    return IndependentAtomVolume.from_tabulated_parameters((points[: n // 2], points[n // 2 :]), LOBATO, b_factors=30.0)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("u", [1, 2])
+@pytest.mark.parametrize("centre", [(0, 0, 0), (20, -12, 15), (31, 24, -29)])
+def test_the_part_of_the_grid_where_atoms_lie_gives_what_all_of_it_gives(u, centre):
+    """Traced positions may be anywhere: then it is all of the grid. In the middle, aside, across the faces."""
+    draw, volume = FFTAtomRenderFn(SHAPE, 1.0, eps=1e-6, upsampling=u, outside="wrap"), molecule(centre=centre)
+    everywhere = np.asarray(jax.jit(draw)(volume))
+    np.testing.assert_allclose(draw(volume), everywhere, rtol=0, atol=1e-14 * np.abs(everywhere).max())
+
+
+def test_a_region_holds_every_kernel_and_follows_the_molecule():
+    fine, width = (200, 180, 220), 9
+    for _ in range(50):
+        centre, spread = DRAW.uniform(-40, 40, 3), DRAW.uniform(0, 20, 3)
+        cells = DRAW.uniform(-1, 1, (30, 3)) * spread + centre
+        region = around(cells, fine, width)
+        first = np.ceil(cells - width / 2)[:, ::-1]
+        begin, end = np.array(region.origin), np.array(region.origin) + region.size
+        assert np.all(first >= begin)
+        assert np.all(first + width <= end)
+        assert all(size % STEP == 0 for size in region.size)
+        assert np.all(region.size < 2 * spread[::-1] + width + 4 + STEP)
+    assert around(np.array([[0.0, 0, 0], [111, 0, 0]]), fine, width) == whole(fine, width)
+    assert around(np.zeros((0, 3)), fine, width) == whole(fine, width)
+    assert around(np.array([[-110.0, -90, -100], [110, 90, 100]]), fine, width) == whole(fine, width)
+
+
+def test_a_molecule_that_moves_and_breathes_a_little_needs_no_new_program():
+    draw = FFTAtomRenderFn((48, 48, 48), 1.0, upsampling=1)
+    draw(molecule(width=4.0))
+    before = fft._voxels._cache_size()
+    for width, centre in ((4.3, (0, 0, 0)), (4.6, (3, -5, 7)), (3.9, (-11, 0, 2))):
+        draw(molecule(width, centre))
+    assert fft._voxels._cache_size() == before
+
+
+DIGEST = """
+import hashlib, os, sys
+os.sched_setaffinity(0, set(map(int, sys.argv[1].split(","))))
+import numpy as np
+from cryovox import FFTAtomRenderFn, IndependentAtomVolume, LobatoScatteringFactorParameters
+points = np.random.default_rng(0).uniform(-25, 25, (300, 3))
+for u, sampling in ((1, "average"), (2, "point")):
+    volume = IndependentAtomVolume.from_tabulated_parameters((points,), LobatoScatteringFactorParameters([6]), b_factors=30.0)
+    drawn = FFTAtomRenderFn((72, 72, 72), 1.0, sampling_mode=sampling, upsampling=u)(volume)
+    print(hashlib.sha256(np.asarray(drawn).tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot bind a process to a core")
+@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: [])(0)) < 2, reason="one core")
+def test_bytes_do_not_depend_on_the_number_of_cores():
+    cores = sorted(os.sched_getaffinity(0))
+    digests = {
+        subprocess.run([sys.executable, "-c", DIGEST, some], capture_output=True, text=True, check=True).stdout
+        for some in (str(cores[0]), ",".join(map(str, cores)))
+    }
+    assert len(digests) == 1
+    assert len(digests.pop().split()) == 2
