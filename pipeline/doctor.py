@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .launch import cores
 
-REQUIRED = ("numpy", "jax", "equinox", "dask", "distributed", "zarr", "tensorstore", "MDAnalysis", "gemmi", "mrcfile", "bokeh")
+REQUIRED = ("numpy", "jax", "equinox", "dask", "distributed", "zarr", "numcodecs", "MDAnalysis", "gemmi", "mrcfile", "bokeh")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def examine() -> Iterator[Finding]:
     for package in REQUIRED:
         yield _attempt(package, lambda package=package: _imported(package))
     yield _attempt("JAX devices", _devices)
+    yield _attempt("CPU kernel", _kernel)
     yield _attempt("NUFFT", _nufft)
     yield _attempt("disk", _disk)
 
@@ -58,6 +59,14 @@ def _devices() -> tuple[bool | None, str]:
     if devices[0].platform == "cpu":
         return None, f"{kinds}; for a GPU install the extra gpu-cuda12 or gpu-cuda13"
     return True, f"{len(devices)} × {kinds}"
+
+
+def _kernel() -> tuple[bool | None, str]:
+    try:
+        importlib.import_module("numba")
+    except ImportError as error:
+        return None, f"Numba is not usable ({error}); JAX's kernel draws the same on a CPU, about ten times slower"
+    return True, f"Numba {version('numba')}"
 
 
 def _nufft() -> tuple[bool | None, str]:

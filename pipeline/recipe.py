@@ -54,12 +54,15 @@ def schema() -> dict[str, Any]:
     return {"$schema": dialect, "title": "cryovox recipe", "anyOf": kinds, "$defs": definitions}
 
 
+HALF_BITS = 10
+"""Mantissa bits of float16."""
 FFT_ONLY = {"sampling": "average", "upsampling": "auto", "accept_error": None}
 """Keys of `render` that say something to the FFT method alone, with what they say to the other."""
 
 
 def _conflicts(document: Document) -> Iterator[Found]:
     """Keys that are valid and contradict each other."""
+    yield from _more_bits_than_there_are(document)
     render = document.value.get("render")
     atoms = recipe_kind(document.value) is not MapRecipe
     if not atoms or not isinstance(render, dict):
@@ -78,6 +81,17 @@ def _conflicts(document: Document) -> Iterator[Found]:
             keys, got = ("render", key), f"`{key}: {shown(render[key])}` with `method: gaussian`"
             fix = "`method: fft`, or remove the key: `gaussian` draws averages and cuts off no frequency"
             yield keys, Problem(f"`render.{key}` is for the FFT method", document.where(keys), got, fix=fix)
+
+
+def _more_bits_than_there_are(document: Document) -> Iterator[Found]:
+    store = document.value.get("store")
+    if not isinstance(store, dict) or store.get("dtype") != "float16":
+        return
+    keys, bits = ("store", "keepbits"), store.get("keepbits")
+    if isinstance(bits, int) and bits > HALF_BITS:
+        got = f"`keepbits: {bits}` with `dtype: float16`, which has {HALF_BITS} mantissa bits"
+        fix = f"remove the key, keep {HALF_BITS} or fewer, or `dtype: float32`"
+        yield keys, Problem("`store.keepbits` keeps more than the store's type has", document.where(keys), got, fix=fix)
 
 
 def _unused(document: Document) -> Iterator[Found]:

@@ -86,7 +86,7 @@ def _serve(pipe: Connection, place: int) -> None:
 
     os.environ.update(ENVIRONMENT)
     from ..tasks.render import bricks  # noqa: F401  (brings JAX, while the parent reads its inputs)
-    from ..workflows import shards  # noqa: F401  (brings TensorStore)
+    from ..workflows import shards  # noqa: F401  (brings the codecs)
     from ..workflows.rehearsal import rehearse
 
     try:

@@ -107,7 +107,7 @@ def _close(job: Job, events: Events, rendered: int, seconds: float) -> Outcome:
     picture = run_folder(job.store) / "frames.png"
     if rendered or not picture.exists():
         _draw(job, picture)
-    size = ledger.survey(job.store, job.layout).size
+    size = ledger.stored_bytes(job.store, job.layout)
     speed: dict[str, Any] = {"frames_per_second": round(rendered / seconds, 3)} if rendered else {}
     events.say("finished", frames=job.layout.n_frames, done=job.layout.n_frames, **speed)
     return Outcome(job.store, job.layout, certificate, size, rendered, seconds, picture)

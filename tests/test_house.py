@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "tasks.scattering": MATHEMATICS,
     "tasks.volume": MATHEMATICS,
     "tasks.render": MATHEMATICS,
-    "tasks.store": COMMON | {"scipy", "tensorstore", "zarr", "mrcfile", "numcodecs", "google_crc32c"},
+    "tasks.store": COMMON | {"scipy", "zarr", "mrcfile", "numcodecs", "google_crc32c"},
     "tasks.pictures": COMMON | {"scipy", "matplotlib"},
 }
 """Packages from the index that each room may import, beside the standard library."""

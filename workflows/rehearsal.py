@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ..tasks.render.certificate import certified_frames
 from ..tasks.store import ledger
-from ..tasks.store.index import count_bricks
 from ..tasks.store.layout import StoreLayout, run_folder
 from ..tasks.store.lock import acquire
+from ..tasks.store.shard import opened
 from . import volumes
 from .base import Session
 from .cost import Rates
@@ -150,7 +150,8 @@ def _timed(session: Session, job: Job, unit: int) -> Timing:
     began = time.perf_counter()
     receipt = session.do(unit)
     seconds, stages = time.perf_counter() - began, dict(receipt.seconds)
-    n_bricks = count_bricks(job.store, job.layout, unit)
+    with opened(job.store, job.layout, unit) as shard:
+        n_bricks = 0 if shard is None else shard.n_bricks
     beside = max(0.0, seconds - sum(stages.values()))
     return Timing(len(job.layout.frames_of(unit)), n_bricks, receipt.size, stages, beside)
 

@@ -20,7 +20,7 @@ from ..grid import VoxelGrid
 from ..values import Bricks
 from .base import Backend
 from .binning import Groups, Touching, passes, tile_edge, touching
-from .windows import half_widths
+from .windows import HalfWidths
 
 GROUPS_A_CALL = 256
 """Groups that one call of the kernel takes: the last call of a pass is padded up to it."""
@@ -65,6 +65,10 @@ class BrickEngine:
         fast = self.dtype == "float32" and jax.default_backend() == "cpu" and find_spec("numba") is not None
         return "numba" if fast else "xla"
 
+    @cached_property
+    def _windows(self) -> HalfWidths:
+        return HalfWidths(self.tolerance)
+
     @property
     def name(self) -> str:
         """As the ledger remembers it."""
@@ -90,7 +94,7 @@ class BrickEngine:
             raise ValueError("amplitudes must be finite (Å), variances finite and positive (Å²)")
         if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
             raise ValueError(f"JAX would quietly draw {self.dtype} in single precision: set jax_enable_x64")
-        reach = half_widths(amplitudes, variances, self.tolerance)
+        reach = self._windows(amplitudes, variances)
         if self.hand == "numba":
             # it brings Numba, which a machine may lack
             from .cpu_bricks import draw

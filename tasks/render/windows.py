@@ -37,5 +37,25 @@ def half_widths(
     return high[of.ravel()]
 
 
+class HalfWidths:
+    """`half_widths` at one tolerance, and its last answer kept: the frames of an ensemble share their atoms.
+
+    Whether they do is seen by comparing numbers, a fiftieth of the work. For any number of threads.
+    """
+
+    def __init__(self, tolerance: float):
+        self._tolerance = tolerance
+        self._last: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def __call__(
+        self, amplitudes: Float64[np.ndarray, "m k"], variances: Float64[np.ndarray, "m k"]
+    ) -> Float64[np.ndarray, " m"]:
+        """Å, of each atom."""
+        last = self._last
+        if last is None or not (np.array_equal(last[0], amplitudes) and np.array_equal(last[1], variances)):
+            last = self._last = amplitudes.copy(), variances.copy(), half_widths(amplitudes, variances, self._tolerance)
+        return last[2]
+
+
 def _outside(w: np.ndarray, variance: np.ndarray) -> np.ndarray:
     return 1 - erf(w / np.sqrt(2 * variance)) ** 3

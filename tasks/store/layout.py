@@ -64,17 +64,6 @@ class StoreSettings:
     2^-(keepbits+1). 16 costs 8e-6 and saves a fifth of the disk, 10 costs 5e-4 and a third, 7 costs 4e-3 and nearly half;
     null keeps all."""
 
-    def __post_init__(self) -> None:
-        if self.dtype == "float16" and self.keepbits is not None and self.keepbits > 10:
-            raise Refusal(
-                Problem(
-                    what="`store.keepbits` keeps more than the store's type has",
-                    where="store.keepbits",
-                    got=f"`keepbits: {self.keepbits}` with `dtype: float16`, which has 10 mantissa bits",
-                    fix="remove the key, keep 10 or fewer, or `dtype: float32`",
-                )
-            )
-
 
 @dataclass(frozen=True)
 class StoreLayout:

@@ -51,7 +51,7 @@ def _commit(folder: Path) -> float:
     seconds: list[float] = []
     for shard in range(COMMITS):
         began = time.perf_counter()
-        atomic.write(shards, f"c/{shard}/0/0/0", b"shard")
+        atomic.write(shards, f"c.{shard}.0.0.0", b"shard")
         atomic.write(ledger, f"c/{shard}/0", b"record")
         seconds.append(time.perf_counter() - began)
         if sum(seconds) > LONGEST:

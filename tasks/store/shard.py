@@ -67,6 +67,11 @@ class ShardReader:
     index: UInt64[np.ndarray, "f z y x 2"]
     """(offset, length) of every brick."""
 
+    @property
+    def n_bricks(self) -> int:
+        """Bricks that are stored."""
+        return int((self.index[..., 1] != NOWHERE).sum())
+
     def packed(self, position: int, wanted: Bool[np.ndarray, "z y x"]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(place, stream) of each brick of one frame that is stored and `wanted`, in the order of their places (z, y, x).
 

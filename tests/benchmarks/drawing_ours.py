@@ -112,7 +112,7 @@ def transforms(asked: dict[str, Any]) -> Found:
 
 def reading(asked: dict[str, Any]) -> Found:
     """S1."""
-    return Reading(asked), versions("tensorstore", "numpy")
+    return Reading(asked), versions("numcodecs", "numpy")
 
 
 if __name__ == "__main__":

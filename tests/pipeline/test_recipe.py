@@ -218,7 +218,7 @@ def test_the_mantissa_bits_that_a_store_keeps(recipe, problems):
         assert where == "2"
         assert "a whole number at least 1 and at most 23 or null" in problem.wanted
     ((where, problem),) = problems(text % ("float16", 11))
-    assert where == "store.keepbits"
+    assert where == "2"
     assert "10 mantissa bits" in problem.got
     assert "`dtype: float32`" in problem.fix
 

@@ -6,8 +6,8 @@ import pytest
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.base import CertificateSettings, RenderSettings
 from cryovox.tasks.render.certificate import limits
-from cryovox.tasks.store.index import count_bricks
 from cryovox.tasks.store.layout import StoreLayout, StoreSettings
+from cryovox.tasks.store.shard import opened
 from cryovox.workflows import footprint, rehearsal, resolve
 from cryovox.workflows.job import Job
 from cryovox.workflows.kinds import open_ensemble
@@ -56,7 +56,8 @@ def test_frames_are_made_and_measured_and_nothing_else_is_touched(job, tmp_path)
         assert not job.store.exists()
         assert {timing.frames for timing in found.timings} <= {1, 2}
         shard = next(s for s in range(98) if stage.single.layout.shard_file(stage.single.store, s).exists())
-        assert 0 < count_bricks(stage.single.store, stage.single.layout, shard) <= 8
+        with opened(stage.single.store, stage.single.layout, shard) as reader:
+            assert 0 < reader.n_bricks <= 8
     measured = rates([found, found])
     assert set(measured.seconds) >= {"read", "render", "check", "write"}
     assert all(seconds > 0 for seconds in measured.seconds.values())

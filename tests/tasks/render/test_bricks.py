@@ -15,7 +15,7 @@ from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.binning import tile_edge, touching
 from cryovox.tasks.render.bricks import BrickEngine, render_traced
 from cryovox.tasks.render.direct import direct_block, mass_inside
-from cryovox.tasks.render.windows import half_widths
+from cryovox.tasks.render.windows import HalfWidths, half_widths
 from cryovox.tasks.scattering.gaussians import gaussians
 from cryovox.tasks.values import Atoms
 
@@ -246,6 +246,14 @@ def test_windows_keep_all_but_the_tolerance_and_shrink_with_it():
     assert 2 < narrow < middle < wide < 8
     kept = (2 * norm.cdf(middle / np.sqrt(v)) - 1) ** 3  # of each Gaussian, by its normal distribution
     assert 0.5e-5 < 1 - (a * kept).sum() / a.sum() <= 1.0001e-5
+
+
+def test_windows_that_are_remembered_are_those_of_the_atoms_that_are_there_now():
+    remembered, (a, v) = HalfWidths(1e-5), of_elements([6, 8, 16, 1], 30)
+    for change in (1.0, 2.0, 2.0, 0.5):
+        v *= change  # in place: it is the same array
+        np.testing.assert_array_equal(remembered(a, v), half_widths(a, v, 1e-5))
+    np.testing.assert_array_equal(remembered(a[:2], v[:2]), half_widths(a[:2], v[:2], 1e-5))
 
 
 def test_many_passes_hold_one_buffer_not_one_each():

@@ -58,9 +58,7 @@ def test_a_gaussian_of_no_width_is_a_point_in_its_voxel_and_a_negative_one_no_nu
     for voxels in (reach((1.0,), (0.0,), (9, 8, 10), 1.0, 1e-16), None):
         got = periodic_voxels(points, a, jnp.zeros((2, 1)), (9, 8, 10), 1.0, voxels)
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-15)
-        slope = jax.grad(lambda v, voxels=voxels: periodic_voxels(points, a, v, (9, 8, 10), 1.0, voxels).sum())(
-            jnp.zeros((2, 1))
-        )
+        slope = jax.grad(lambda v, voxels=voxels: periodic_voxels(points, a, v, (9, 8, 10), 1.0, voxels).sum())(jnp.zeros((2, 1)))
         assert np.isfinite(slope).all()
         assert np.isnan(periodic_voxels(points, a, jnp.full((2, 1), -1.0), (9, 8, 10), 1.0, voxels)).any()
 
