@@ -108,7 +108,7 @@ class Trajectories(Kind[TrajectoryRecipe, TrajectoryEnsemble]):
         volume = TabulatedAtoms(scattering, recipe.scattering.table).at(positions)
         if (problem := objection(volume, layout.grid.voxel_size, recipe.render)) is not None:
             raise Refusal(problem)
-        return footprint.of_whole_boxes(layout, arrays_of(volume, layout.grid.voxel_size, recipe.render), touched.bricks)
+        return footprint.of_whole_boxes(layout, arrays_of(volume, layout.grid, recipe.render), touched.bricks)
 
     def drawing(self, job: Job, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble) -> AnyDrawing:
         """By the recipe's method."""

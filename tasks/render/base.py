@@ -10,7 +10,8 @@ Sampling = Literal["average", "point"]
 Backend = Literal["auto", "numba", "xla"]
 """What draws Gaussians on bricks."""
 FFT_ARRAYS = 24
-"""Float32 arrays of the whole box that a transform holds: a complex grid of twice the modes an axis, and four blocks."""
+"""Float32 arrays of the whole box that a transform is given where no frame has been seen: enough for a molecule that fills the
+box, or one of half its edge with twice the modes; see `fft_engine.arrays_of`."""
 
 
 @dataclass(frozen=True)

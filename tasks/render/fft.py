@@ -212,20 +212,11 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
         if self.nufft == "finufft":
             half = _by_finufft(groups, self.spacing, box, self.shape, u, self.eps, self.opts)
             return from_half_space(half, self.shape, outputs_real_space=outputs_real_space, **forms)
-        region = self._region(leaves, u)
+        region = region_of(leaves, self.shape, self.spacing, u, self.eps)
         arguments = groups, np.asarray(region.origin), region.size, self.spacing, box, self.shape, u, self.eps
         if outputs_real_space:
             return _voxels(*arguments)
         return from_half_space(_drawn(*arguments), self.shape, outputs_real_space=False, **forms)
-
-    def _region(self, leaves: list[Leaf], u: int) -> Region:
-        """Where on the fine grid the atoms lie; where they are being traced, anywhere."""
-        width, (z, y, x) = kernel_width(self.eps), (REFINEMENT * u * n for n in self.shape)
-        known = [on_host(leaf.points) for leaf in leaves]
-        cells = [points / self.spacing * (REFINEMENT * u) for points in known if points is not None]
-        if not cells or len(cells) < len(known):
-            return whole((z, y, x), width)
-        return around(np.concatenate(cells), (z, y, x), width)
 
     def _look_for_atoms_outside(self, leaves: list[Leaf]) -> None:
         if self.outside == "wrap" or any(isinstance(leaf.points, Tracer) for leaf in leaves):
@@ -242,6 +233,16 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
             if self.outside == "refuse":
                 raise ValueError(f"{what}: enlarge the box or centre the atoms (or give outside='warn')")
             warnings.warn(f"{what}: enlarge the box or centre the atoms (or give outside='wrap')", stacklevel=5)
+
+
+def region_of(leaves: list[Leaf], shape: tuple[int, int, int], h: float, u: int, eps: float) -> Region:
+    """Where on the fine grid the atoms lie; where they are being traced, anywhere."""
+    width, (z, y, x) = kernel_width(eps), (REFINEMENT * u * n for n in shape)
+    known = [on_host(leaf.points) for leaf in leaves]
+    cells = [points / h * (REFINEMENT * u) for points in known if points is not None]
+    if not cells or len(cells) < len(known):
+        return whole((z, y, x), width)
+    return around(np.concatenate(cells), (z, y, x), width)
 
 
 def _check_finite(leaves: list[Leaf]) -> None:

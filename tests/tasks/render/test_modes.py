@@ -84,3 +84,33 @@ def test_bytes_do_not_depend_on_the_number_of_cores():
     }
     assert len(digests) == 1
     assert len(digests.pop().split()) == 2
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from cryovox.tasks.grid import VoxelGrid
+from cryovox.tasks.render.base import RenderSettings
+from cryovox.tasks.render.fft_engine import FFTEngine, arrays_of
+from cryovox.tasks.values import Atoms
+from cryovox.tasks.volume.tabulated import TabulatedAtoms
+
+settings = RenderSettings(method="fft", tolerance=1e-6, upsampling=int(sys.argv[1]), accept_error=0.9)
+atoms = TabulatedAtoms(Atoms(np.full(500, 6), np.full(500, 30.0), np.ones(500)), "lobato2014")
+def peak(n):
+    grid = VoxelGrid((n, n, n), 1.0)
+    volume = atoms.at(np.random.default_rng(0).uniform(-1, 1, (500, 3)) * float(sys.argv[2]) * n)
+    FFTEngine(grid, settings).render(volume)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, arrays_of(volume, grid, settings) * 4 * n**3
+before, _ = peak(48)
+after, said = peak(192)
+print((after - before) / said)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("u", "reach"), [(1, 0.15), (2, 0.15), (1, 0.45), (2, 0.25)])
+def test_a_frame_takes_the_memory_that_is_said(u, reach):
+    """`reach`: half the molecule's edge over the box's. What the first, small box took is not counted."""
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(u), str(reach)], capture_output=True, text=True, check=True)
+    assert 0.4 < float(done.stdout) < 1.25
