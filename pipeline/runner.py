@@ -4,6 +4,7 @@ import heapq
 import queue
 import time
 from asyncio import CancelledError
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +14,9 @@ from distributed.scheduler import NoValidWorkerError
 
 from ..tasks.errors import DecoderFault
 from ..workflows.base import Workload
+from ..workflows.pace import Pace
 from .exits import NO_SPACE, Exit, Interrupted, UnitFailed, exit_of
-from .worker import WorkloadPlugin, do_unit
+from .worker import Reply, WorkloadPlugin, do_units
 
 RETRIES = 5
 """Of a unit that failed for want of a file system or a decoder, with growing pauses; data errors are never retried."""
@@ -25,7 +27,8 @@ GRACE = 10.0
 def run_workload(
     client: Client, workload: Workload, window: int, stop: Callable[[], str | None] = lambda: None
 ) -> Iterator[tuple[int, Any]]:
-    """Yields (unit, receipt) as units finish, never more than `window` of them with the cluster.
+    """Yields (unit, receipt) as units finish, never more than `window` tasks with the cluster; how many units share a task is
+    found as they come back.
 
     `stop` is asked often; what it answers ends the run: nothing more is submitted, and what the workers have gets `GRACE`
     seconds. Raises `Interrupted` and `UnitFailed`.
@@ -40,27 +43,30 @@ def run_workload(
 
 
 def _in_a_window(client: Client, workload: Workload, window: int, stop: Callable[[], str | None]) -> Iterator[tuple[int, Any]]:
-    waiting, finished = iter(workload.units), queue.SimpleQueue[Future]()
-    running: dict[Future, tuple[int, int]] = {}
+    waiting, finished = deque(workload.units), queue.SimpleQueue[Future]()
+    running: dict[Future, tuple[tuple[int, ...], int]] = {}
     again: list[tuple[float, int, int]] = []  # (when, unit, attempt), the earliest first
+    pace = Pace(window)
     deadline: float | None = None
     reason: str | None = None
 
-    def submit(unit: int, attempt: int) -> None:
-        # the same key submitted twice runs once, so a name says which attempt it is
-        name = f"{workload.key}-{unit}" + (f"-again{attempt}" if attempt else "")
-        future = client.submit(do_unit, workload.key, unit, key=name, pure=False, priority=-unit)
-        running[future] = (unit, attempt)
+    def submit(units: tuple[int, ...], attempt: int) -> None:
+        # the same key submitted twice runs once, so a name says which units and which attempt it is
+        name = f"{workload.key}-{units[0]}" + (f"-and-{len(units) - 1}" if len(units) > 1 else "")
+        name += f"-again{attempt}" if attempt else ""
+        future = client.submit(do_units, workload.key, units, key=name, pure=False, priority=-units[0])
+        running[future] = (units, attempt)
         future.add_done_callback(finished.put)
 
     try:
         while True:
             if reason is None and (reason := stop()):
                 deadline = time.monotonic() + GRACE
-            while reason is None and again and again[0][0] <= time.monotonic():
-                submit(*heapq.heappop(again)[1:])
-            while reason is None and len(running) + len(again) < window and (unit := next(waiting, None)) is not None:
-                submit(unit, 0)
+            while reason is None and again and again[0][0] <= time.monotonic() and len(running) < window:
+                _, unit, attempt = heapq.heappop(again)
+                submit((unit,), attempt)
+            while reason is None and waiting and len(running) + len(again) < window:
+                submit(tuple(waiting.popleft() for _ in range(pace.units(len(waiting)))), 0)
             if not running and (reason is not None or not again):
                 break
             if deadline is not None and time.monotonic() > deadline:
@@ -71,16 +77,26 @@ def _in_a_window(client: Client, workload: Workload, window: int, stop: Callable
                 future = finished.get(timeout=0.1 if again else 0.25)
             except queue.Empty:
                 continue
-            unit, attempt = running.pop(future)
+            units, attempt = running.pop(future)
             try:
-                receipt = future.result()
-            except (Exception, CancelledError) as error:  # whatever the task or the cluster raised: sorted here, never dropped
-                if _passing(error) and attempt < RETRIES:
-                    heapq.heappush(again, (time.monotonic() + min(2.0**attempt / 4, 4.0), unit, attempt + 1))
-                else:
+                reply: Reply = future.result()
+            except KilledWorker as error:
+                if len(units) == 1:
+                    _raise(units[0], error)
+                for unit in units:  # one of them kills: alone, it is known by name
+                    heapq.heappush(again, (time.monotonic(), unit, 0))
+                continue
+            except (Exception, CancelledError) as error:  # of the cluster: sorted here, never dropped
+                _raise(units[0], error)
+            pace.saw(len(reply.receipts), reply.seconds)
+            yield from reply.receipts
+            if reply.failure is not None:
+                unit, error = reply.failure
+                if not _passing(error) or attempt >= RETRIES:
                     _raise(unit, error)
-            else:
-                yield unit, receipt
+                heapq.heappush(again, (time.monotonic() + min(2.0**attempt / 4, 4.0), unit, attempt + 1))
+                for later in units[units.index(unit) + 1 :]:
+                    heapq.heappush(again, (time.monotonic(), later, 0))
         if reason is not None:
             raise Interrupted(reason)
     finally:

@@ -1,22 +1,17 @@
 """What runs inside a Dask worker: the preload that prepares the process, the plugin that holds the job, and the task."""
 
 import importlib
-import logging
 import os
 import signal
 import threading
+import time
+import traceback
+from dataclasses import dataclass
 from typing import Any
 
 from distributed import Worker, WorkerPlugin, get_worker
 
 from ..workflows.base import Session, Workload
-
-
-class _ReportedByTheDriver(logging.Filter):
-    """Drops the traceback that Dask prints for a task that failed: the driver says what it means, or shows it itself."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("Compute Failed")
 
 
 def dask_setup(worker: Worker) -> None:
@@ -26,7 +21,6 @@ def dask_setup(worker: Worker) -> None:
     begin at different cores, by their drivers' process numbers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.getLogger("distributed.worker").addFilter(_ReportedByTheDriver())
     if hasattr(os, "sched_setaffinity") and str(worker.name).isdigit():
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[(int(worker.name) + os.getppid()) % len(cores)]})
@@ -69,9 +63,32 @@ class WorkloadPlugin(WorkerPlugin):
         return {"workload": self.workload, "name": self.name}
 
 
-def do_unit(key: str, unit: int) -> Any:
-    """The task. `key` names the workload: a worker that does not hold it refuses."""
+@dataclass(frozen=True)
+class Reply:
+    """What a task has to say."""
+
+    receipts: list[tuple[int, Any]]
+    """(unit, receipt) of those that are done."""
+    seconds: float
+    """That they took."""
+    failure: tuple[int, Exception] | None
+    """The unit that could not be done, and why; those after it were not begun."""
+
+
+def do_units(key: str, units: tuple[int, ...]) -> Reply:
+    """The task. `key` names the workload: a worker that does not hold it refuses.
+
+    A fault is part of the reply: what was done before it is not lost, and Dask has nothing to print.
+    """
     plugin = get_worker().plugins.get(f"cryovox-{key}")
     if not isinstance(plugin, WorkloadPlugin):
         raise RuntimeError(f"this worker does not hold the workload {key}")
-    return plugin.session().do(unit)
+    receipts: list[tuple[int, Any]] = []
+    began = time.perf_counter()
+    for unit in units:
+        try:
+            receipts.append((unit, plugin.session().do(unit)))
+        except Exception as error:  # the driver sorts it, or raises it with this note
+            error.add_note(f"In a worker:\n{traceback.format_exc()}")
+            return Reply(receipts, time.perf_counter() - began, (unit, error))
+    return Reply(receipts, time.perf_counter() - began, None)

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .extents import CHUNK
+from .pace import fitting
 
 START = 3.4
 """Seconds before and between the tasks, on two cores of a shared AMD EPYC with warm disks: imports, workers, the empty store."""
 FINISH = 1.3
 """Seconds after the last task: the ledger gathered, the picture drawn, workers ended."""
-SCHEDULING = 2.5e-3
-"""Seconds of a core that one task costs driver and scheduler."""
+SCHEDULING = 5e-3
+"""Seconds of a core that one task of a few shards costs driver and scheduler."""
 BOOKKEEPING = 3.0e-4
 """Seconds a shard that the driver reads its record at the start and at the end."""
 
@@ -95,14 +96,14 @@ class Prediction:
 def predict(rates: Rates, work: Work, crew: Crew, disk: Disk | None = None) -> Prediction:
     """What `work` takes.
 
-    With w workers on c cores, k frames a shard and s = max(1, w/c), a shard takes its worker
+    With w workers on c cores, k frames a shard, n shards a task and s = max(1, w/c), a shard takes its worker
 
-        T = max(C, (C + D) / at_once),   C = s (k Σ stages + shard + certificate's share + scheduling),
+        T = max(C, (C + D) / at_once),   C = s (k Σ stages + shard + certificate's share + scheduling / n),
                                          D = commit + k frame_bytes / bytes_a_second,
 
     and the run
 
-        start-up + max(⌈shards/w⌉ T, all bytes / bytes_a_second, shards · scheduling) + finish,
+        start-up + max(⌈shards/w⌉ T, all bytes / bytes_a_second, shards/n · scheduling) + finish,
 
     where the start-up holds the reading of the surveyed frames, in units of `CHUNK`. Without a `disk`, D = 0.
     """
@@ -111,7 +112,8 @@ def predict(rates: Rates, work: Work, crew: Crew, disk: Disk | None = None) -> P
     spent = {stage: seconds * work.frames for stage, seconds in rates.seconds.items()}
     spent["check"] = spent.get("check", 0.0) + work.certified * rates.certifying
     spent["write"] = spent.get("write", 0.0) + work.shards * rates.shard
-    spent[SCHEDULER] = work.shards * SCHEDULING
+    a_shard = sum(spent.values()) / work.shards * crew.at_once
+    spent[SCHEDULER] = work.shards / fitting(a_shard) * SCHEDULING
     size = work.frames * rates.frame_bytes
     waiting = 0.0 if disk is None else work.shards * disk.commit + size / disk.bytes_a_second
     core, wait = crew.crowding * sum(spent.values()) / work.shards, waiting / work.shards

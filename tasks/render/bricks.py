@@ -90,8 +90,6 @@ class BrickEngine:
             raise ValueError(f"positions (f, M, 3) need amplitudes and variances of one shape (M, K), got {got}")
         if not np.isfinite(positions).all():
             raise ValueError("positions must be finite (Å)")
-        if not (np.isfinite(amplitudes).all() and np.isfinite(variances).all() and (variances > 0).all()):
-            raise ValueError("amplitudes must be finite (Å), variances finite and positive (Å²)")
         if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
             raise ValueError(f"JAX would quietly draw {self.dtype} in single precision: set jax_enable_x64")
         reach = self._windows(amplitudes, variances)

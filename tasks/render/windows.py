@@ -38,7 +38,7 @@ def half_widths(
 
 
 class HalfWidths:
-    """`half_widths` at one tolerance, and its last answer kept: the frames of an ensemble share their atoms.
+    """`half_widths` at one tolerance, for numbers that are checked, and its last answer kept: frames share their atoms.
 
     Whether they do is seen by comparing numbers, a fiftieth of the work. For any number of threads.
     """
@@ -50,9 +50,11 @@ class HalfWidths:
     def __call__(
         self, amplitudes: Float64[np.ndarray, "m k"], variances: Float64[np.ndarray, "m k"]
     ) -> Float64[np.ndarray, " m"]:
-        """Å, of each atom."""
+        """Å, of each atom. Raises `ValueError` for what is not finite, and for a variance that is not positive."""
         last = self._last
         if last is None or not (np.array_equal(last[0], amplitudes) and np.array_equal(last[1], variances)):
+            if not (np.isfinite(amplitudes).all() and np.isfinite(variances).all() and (variances > 0).all()):
+                raise ValueError("amplitudes must be finite (Å), variances finite and positive (Å²)")
             last = self._last = amplitudes.copy(), variances.copy(), half_widths(amplitudes, variances, self._tolerance)
         return last[2]
 

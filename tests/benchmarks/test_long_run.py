@@ -45,8 +45,9 @@ def carried_out(folder, workers, threads, *words):
             time.sleep(1)
         assert run.returncode == 0, run.stderr.read()
     events = [line.split(" INFO cryovox.run: ")[1] for line in (folder / "long.zarr.run" / "log.txt").read_text().splitlines()]
+    events = events[max(i for i, event in enumerate(events) if event.startswith("started ")) :]  # the log is continued
     shards = [json.loads(event.removeprefix("shard ")) for event in events if event.startswith("shard ")]
-    (finished,) = [json.loads(event.removeprefix("finished ")) for event in events if event.startswith("finished ")]
+    *_, finished = [json.loads(event.removeprefix("finished ")) for event in events if event.startswith("finished ")]
     return memory, shards, finished["frames_per_second"]
 
 

@@ -2,17 +2,19 @@
 
 import errno
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 from distributed.scheduler import NoValidWorkerError
 
 from cryovox.pipeline import runner
 from cryovox.pipeline.exits import Interrupted, UnitFailed
 from cryovox.pipeline.runner import run_workload
-from cryovox.pipeline.worker import do_unit
+from cryovox.pipeline.worker import do_units
 from cryovox.tasks.errors import DecoderFault, FrameFault, LockLost, Problem
 from cryovox.workflows.base import Session
 
@@ -28,6 +30,7 @@ class Faulty(Session):
     error: BaseException | None = None
     times: int = 10**6
     n: int = 12
+    seconds: float = 0.0
 
     @property
     def units(self):
@@ -45,6 +48,7 @@ class Faulty(Session):
         return [int(line) for line in self.file.read_text().split()]
 
     def do(self, unit):
+        time.sleep(self.seconds)
         with self.file.open("a") as file:
             file.write(f"{unit}\n")
         if unit == self.bad and self.asked.count(unit) <= self.times:
@@ -74,6 +78,23 @@ def test_every_unit_is_done_once_and_its_receipt_comes_back(client, faulty):
     assert sorted(work.asked) == list(range(50))
 
 
+def test_quick_units_share_tasks(client, faulty, monkeypatch):
+    work = faulty(n=300)
+    seen = work.file.with_name("seen")
+
+    def noted(key, units):
+        with seen.open("a") as file:
+            file.write(f"{len(units)}\n")
+        return do_units(key, units)
+
+    monkeypatch.setattr(runner, "do_units", noted)
+    assert sorted(run_workload(client, work, 4)) == [(i, i * i) for i in range(300)]
+    sizes = [int(line) for line in seen.read_text().split()]
+    assert sum(sizes) == 300
+    assert max(sizes) > 8
+    assert len(sizes) < 100
+
+
 def test_no_more_than_the_window_is_ever_submitted(client, faulty):
     seen = []
     for _ in run_workload(client, faulty(n=40), 3):
@@ -82,11 +103,12 @@ def test_no_more_than_the_window_is_ever_submitted(client, faulty):
     assert max(seen) <= 3 + 2  # the window, and tasks just being forgotten
 
 
+@pytest.mark.parametrize("bad", [5, 150])  # in a task of its own, and among others
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "input/output error"), DecoderFault("child died")])
-def test_a_passing_fault_is_tried_again(client, faulty, error):
-    work = faulty(bad=5, error=error, times=2)
-    assert sorted(run_workload(client, work, 4)) == [(i, i * i) for i in range(12)]
-    assert work.asked.count(5) == 3
+def test_a_passing_fault_is_tried_again(client, faulty, error, bad):
+    work = faulty(bad=bad, error=error, times=2, n=200)
+    assert sorted(run_workload(client, work, 2)) == [(i, i * i) for i in range(200)]
+    assert sorted(work.asked) == sorted([*range(200), bad, bad])
 
 
 def test_a_fault_that_stays_fails_its_unit_after_the_retries(client, faulty):
@@ -98,11 +120,51 @@ def test_a_fault_that_stays_fails_its_unit_after_the_retries(client, faulty):
 
 
 def test_a_bad_frame_is_never_tried_again(client, faulty):
-    work = faulty(bad=2, error=BAD_FRAME)
+    work = faulty(bad=2, error=BAD_FRAME, seconds=0.6)
     with pytest.raises(UnitFailed, match="bad"):
         list(run_workload(client, work, 2))
     assert work.asked.count(2) == 1
     assert len(work.asked) <= 2 + 2 + 1  # at most a window of work beyond the bad unit
+
+
+def test_what_was_done_before_a_bad_frame_is_counted(client, faulty):
+    work, done = faulty(bad=150, error=BAD_FRAME, n=1000), []
+
+    def consume():
+        for unit, _ in run_workload(client, work, 1):  # one task at a time
+            done.append(unit)
+
+    with pytest.raises(UnitFailed, match="bad") as failure:
+        consume()
+    assert failure.value.unit == 150
+    assert done == list(range(150))
+    assert work.asked == list(range(151))
+
+
+def test_a_unit_that_kills_its_workers_is_named_though_others_shared_its_task(client, faulty, monkeypatch):
+    work, done = faulty(n=1000), []
+    killed = work.file.with_name("killed")
+
+    def kill(key, units):
+        if 150 in units:
+            with killed.open("a") as file:
+                file.write(f"{len(units)}\n")
+            raise KilledWorker("task", SimpleNamespace(address="127.0.0.1"), 3)
+        return do_units(key, units)
+
+    monkeypatch.setattr(runner, "do_units", kill)
+
+    def consume():
+        for unit, _ in run_workload(client, work, 1):
+            done.append(unit)
+
+    with pytest.raises(UnitFailed, match="unit 150 ended four worker processes") as failure:
+        consume()
+    assert failure.value.unit == 150
+    assert done == list(range(150))
+    several, alone = map(int, killed.read_text().split())
+    assert several > 1
+    assert alone == 1
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
@@ -124,14 +186,15 @@ def test_a_lost_lock_interrupts(client, faulty):
         list(run_workload(client, faulty(bad=1, error=LockLost("taken")), 2))
 
 
-def test_a_fault_of_the_program_is_raised_as_it_is(client, faulty):
-    with pytest.raises(ZeroDivisionError):
+def test_a_fault_of_the_program_is_raised_as_it_is_with_the_workers_traceback(client, faulty):
+    with pytest.raises(ZeroDivisionError) as failure:
         list(run_workload(client, faulty(bad=1, error=ZeroDivisionError()), 2))
+    assert "in do\n" in failure.value.__notes__[0]
 
 
 def test_a_stop_lets_running_units_finish_and_starts_no_new_one(client, faulty):
     stop = threading.Event()
-    work = faulty(n=1000)
+    work = faulty(n=1000, seconds=0.6)
     done = []
 
     def consume():
@@ -150,4 +213,4 @@ def test_a_worker_refuses_a_workload_that_has_ended(client, faulty):
     work = faulty(n=1)
     list(run_workload(client, work, 1))
     with pytest.raises(RuntimeError, match="does not hold"):
-        client.submit(do_unit, work.key, 0, pure=False).result()
+        client.submit(do_units, work.key, (0,), pure=False).result()

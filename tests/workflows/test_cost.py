@@ -6,6 +6,7 @@ import pytest
 
 from cryovox.workflows import cost
 from cryovox.workflows.cost import Crew, Disk, Rates, Work, predict
+from cryovox.workflows.pace import MOST, fitting
 
 RATES = Rates(
     seconds={"read": 0.001, "render": 0.02, "check": 0.003, "write": 0.004},
@@ -22,8 +23,9 @@ def fixed(work: Work, rates: Rates = RATES) -> float:
     return cost.START + cost.FINISH + work.shards * cost.BOOKKEEPING + rates.opening
 
 
-def worked(work: Work) -> float:
-    return work.frames * A_FRAME + work.certified * 0.25 + work.shards * (0.002 + cost.SCHEDULING)
+def worked(work: Work, at_once: int = 1) -> float:
+    drawn = work.frames * A_FRAME + work.certified * 0.25 + work.shards * 0.002
+    return drawn + work.shards / fitting(drawn / work.shards * at_once) * cost.SCHEDULING
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7, 63, 200])
@@ -60,25 +62,27 @@ def test_one_shard_at_a_time_waits_for_the_disk_and_two_hide_it():
     assert wait < core
     one, two = (predict(RATES, WORK, Crew(2, 2, at_once), disk) for at_once in (1, 2))
     assert one.seconds == pytest.approx(fixed(WORK) + 32 * (core + wait), rel=1e-12)
-    assert two.seconds == pytest.approx(fixed(WORK) + 32 * core, rel=1e-12)
+    assert two.seconds == pytest.approx(fixed(WORK) + 32 * worked(WORK, 2) / 63, rel=1e-12)
     assert one.bottleneck == two.bottleneck == "render"
 
 
 def test_a_slow_disk_is_the_bottleneck_by_latency_or_by_rate():
     latency = predict(RATES, WORK, Crew(2, 2, 2), Disk(1e12, 4.0))
     assert latency.bottleneck == cost.DISK
-    assert latency.seconds == pytest.approx(fixed(WORK) + 32 * (worked(WORK) / 63 + 4.0 + 6e8 / 63 / 1e12) / 2, rel=1e-12)
+    assert latency.seconds == pytest.approx(fixed(WORK) + 32 * (worked(WORK, 2) / 63 + 4.0 + 6e8 / 63 / 1e12) / 2, rel=1e-12)
     rate = predict(RATES, WORK, Crew(64, 64, 2), Disk(1e6, 0.0))
     assert rate.bottleneck == cost.DISK
     assert rate.seconds == pytest.approx(fixed(WORK) + 600.0, rel=1e-12)
 
 
 def test_a_scheduler_serves_one_task_after_another():
-    quick = Rates({"render": 1e-6}, 0.0, 0.0, 0.0, 1.0)
+    slow = Rates({"render": 1.0}, 0.0, 0.0, 0.0, 1.0)
     work = Work(frames=100_000, shards=100_000, certified=0)
-    said = predict(quick, work, Crew(1000, 1000))
-    assert said.seconds == pytest.approx(fixed(work, quick) + 100_000 * cost.SCHEDULING, rel=1e-12)
+    said = predict(slow, work, Crew(1000, 1000))
+    assert said.seconds == pytest.approx(fixed(work, slow) + 100_000 * cost.SCHEDULING, rel=1e-12)
     assert said.bottleneck == cost.SCHEDULER
+    quick = Rates({"render": 1e-6}, 0.0, 0.0, 0.0, 1.0)  # many shards share a task
+    assert predict(quick, work, Crew(1000, 1000)).spent[cost.SCHEDULER] == pytest.approx(100_000 / MOST * cost.SCHEDULING)
 
 
 def test_a_small_run_is_all_start_up():
