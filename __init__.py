@@ -48,8 +48,10 @@ _DOOR = {
     "make_frequency_slice": ".tasks.volume.coordinates",
     "read_array_from_mrc": ".tasks.store.mrc",
     "read_atoms_from_pdb": ".tasks.ensemble.models",
+    "read_bricks": ".tasks.store.read",
     "read_frames": ".tasks.store.read",
     "read_origin_from_mrc": ".tasks.store.mrc",
+    "read_region": ".tasks.store.read",
     "rfftn": ".tasks.volume.fourier",
     "write_array_to_mrc": ".tasks.store.mrc",
 }

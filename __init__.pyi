@@ -16,7 +16,9 @@ from .tasks.scattering.parameters import PengScatteringFactorParameters as PengS
 from .tasks.store.mrc import read_array_from_mrc as read_array_from_mrc
 from .tasks.store.mrc import read_origin_from_mrc as read_origin_from_mrc
 from .tasks.store.mrc import write_array_to_mrc as write_array_to_mrc
+from .tasks.store.read import read_bricks as read_bricks
 from .tasks.store.read import read_frames as read_frames
+from .tasks.store.read import read_region as read_region
 from .tasks.volume.base import AbstractAtomVolume as AbstractAtomVolume
 from .tasks.volume.base import AbstractVolumeParametrization as AbstractVolumeParametrization
 from .tasks.volume.base import AbstractVolumeRepresentation as AbstractVolumeRepresentation

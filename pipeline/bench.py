@@ -1,8 +1,6 @@
 """`cryovox bench`: what this machine does, and what a recipe would take on it; nothing is left on its disks."""
 
-import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,11 @@ import numpy as np
 
 from ..tasks.ensemble.specimen import write_specimen
 from ..tasks.errors import Problem, Refusal
-from ..tasks.store import probe
-from ..workflows.cost import Disk
+from ..tasks.store.probe import DiskSpeed, measure
 from .cluster import ClusterProfile
 from .plan import Estimate, Plan, plan
 from .recipe import LoadedRecipe, load_recipe
-from .rehearse import MEMORY
+from .scratch import scratch
 
 SECONDS = 3.0
 """For which frames are drawn, once all is warm."""
@@ -37,7 +34,7 @@ class Bench:
     """The recipe's file, or what was measured instead."""
     disk_folder: Path
     """Where the disk was measured."""
-    disk: Disk
+    disk: DiskSpeed
     plan: Plan
     estimate: Estimate
 
@@ -85,22 +82,35 @@ class Bench:
         }
 
 
-def bench(loaded: LoadedRecipe, store: Path, profile: ClusterProfile) -> Bench:
-    """Measures the disk at the store's folder and some frames of the recipe. Raises as `plan` does."""
-    speed = probe.measure(store.parent)
-    disk = Disk(speed.bytes_a_second, speed.commit)
-    made = plan(loaded, store, profile, disk, SECONDS)
+def bench(loaded: LoadedRecipe, store: Path, profile: ClusterProfile, stop: Callable[[], str | None]) -> Bench:
+    """Measures the disk at the store's folder and some frames of the recipe.
+
+    `stop`, and what is raised: as for `plan`, and `Refusal` for a folder that cannot be written.
+    """
+    disk = _disk(store.parent, "choose a `store.path` in a folder that you may write to")
+    return _bench(loaded, store, profile, stop, disk)
+
+
+def bench_specimen(profile: ClusterProfile, overrides: Sequence[str], stop: Callable[[], str | None]) -> Bench:
+    """The same of a recipe whose inputs are made up, with the disk of the working directory; they are gone afterwards."""
+    disk = _disk(Path.cwd(), "run it in a folder that you may write to")
+    with scratch("specimen", ATOMS * (12 * FRAMES + 100)) as folder:  # of a position, of a line of the PDB file
+        write_specimen(folder, ATOMS, FRAMES)
+        (folder / "specimen.yaml").write_text(SPECIMEN, encoding="utf-8")
+        loaded = load_recipe(folder / "specimen.yaml", overrides)
+        return _bench(loaded, Path.cwd() / f".{folder.name}.zarr", profile, stop, disk)
+
+
+def _disk(folder: Path, fix: str) -> DiskSpeed:
+    try:
+        return measure(folder)
+    except OSError as error:
+        raise Refusal(Problem("cannot write beside the store", str(folder), str(error), "a writable folder", fix)) from error
+
+
+def _bench(loaded: LoadedRecipe, store: Path, profile: ClusterProfile, stop: Callable[[], str | None], disk: DiskSpeed) -> Bench:
+    made = plan(loaded, store, profile, stop, disk, SECONDS)
     if made.estimate is None:
         fix = "measure another run of it: --set store.path=new.zarr"
         raise Refusal(Problem("nothing is left to do", str(store), "a store with all its frames", fix=fix))
     return Bench(loaded.name, store.parent, disk, made, made.estimate)
-
-
-def bench_specimen(profile: ClusterProfile, overrides: Sequence[str] = ()) -> Bench:
-    """The same of a recipe whose inputs are made up, with the disk of the working directory; they are gone afterwards."""
-    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=memory, prefix="cryovox-specimen-") as name:
-        folder = Path(name)
-        write_specimen(folder, ATOMS, FRAMES)
-        (folder / "specimen.yaml").write_text(SPECIMEN, encoding="utf-8")
-        return bench(load_recipe(folder / "specimen.yaml", overrides), Path.cwd() / f".{folder.name}.zarr", profile)

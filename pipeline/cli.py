@@ -77,8 +77,8 @@ def plan(recipe: RecipeFile, overrides: Overrides = None, cluster: Cluster = "lo
     from .signals import listening
     from .summary import plan_lines
 
-    with listening(_to_stderr):
-        made = make_plan(loaded, store, profile)
+    with listening(_to_stderr) as signals:
+        made = make_plan(loaded, store, profile, signals.reason)
     for line in plan_lines(made):
         typer.echo(line)
 
@@ -97,14 +97,17 @@ def bench(
     from .prepare import prepare
 
     chosen = None if recipe is None else prepare(recipe, overrides or [], cluster, overwrite=False)
-    profile = load_profile(cluster)
+    profile = load_profile(cluster) if chosen is None else chosen[1]
     from .bench import bench as measure
     from .bench import bench_specimen
     from .signals import listening
     from .summary import print_bench
 
-    with listening(_to_stderr):
-        found = bench_specimen(profile, overrides or []) if chosen is None else measure(chosen[0], chosen[2], profile)
+    with listening(_to_stderr) as signals:
+        if chosen is None:
+            found = bench_specimen(profile, overrides or [], signals.reason)
+        else:
+            found = measure(chosen[0], chosen[2], profile, signals.reason)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     else:

@@ -1,5 +1,6 @@
 """`cryovox plan`: all that `run` would decide, and what it would take, with nothing written where the store goes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,24 @@ import numpy as np
 from ..tasks.render.certificate import certified_frames
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
+from ..tasks.store.probe import DiskSpeed
 from ..workflows import resolve, resume
-from ..workflows.cost import Crew, Disk, Prediction, Rates, Work, predict
+from ..workflows.cost import Crew, Prediction, Rates, Work, predict, worker_bytes
 from ..workflows.extents import FindExtents, joined
 from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
-from ..workflows.rehearsal import rates
+from ..workflows.rehearsal import Rehearsed, rates
 from .cluster import ClusterProfile
 from .launch import cores
 from .recipe import LoadedRecipe
-from .rehearse import Company, company
+from .rehearse import company
 
 SAMPLE = 200
 """Frames looked at for the grid: more than this and the plan is an estimate."""
 REHEARSAL = 0.5
 """Seconds for which some frames are drawn, once all is warm."""
+Rehearse = Callable[[Job], tuple[list[Rehearsed], int]]
+"""A job to what processes found of it, and the memory that one took."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,11 @@ class Estimate:
 
     crew: Crew
     rates: Rates
-    disk: Disk | None
+    disk: DiskSpeed | None
     """None where nobody asked the disk."""
     prediction: Prediction
     worker_bytes: int
-    """Resident memory of a worker."""
+    """Resident memory of a worker with as many shards in hand as its threads take: measured for one, computed for the others."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +66,30 @@ class Plan:
 
 
 def plan(
-    loaded: LoadedRecipe, store: Path, profile: ClusterProfile, disk: Disk | None = None, seconds: float = REHEARSAL
+    loaded: LoadedRecipe,
+    store: Path,
+    profile: ClusterProfile,
+    stop: Callable[[], str | None],
+    disk: DiskSpeed | None = None,
+    seconds: float = REHEARSAL,
 ) -> Plan:
     """Reads the inputs as `run` would and makes some frames on trial, for about so many seconds.
 
-    Raises `Refusal` for whatever `run` would refuse, `FrameFault` for a bad frame among those that it looks at.
+    `stop` is asked often while they are made; what it answers ends it. Raises `Refusal` for whatever `run` would refuse,
+    `FrameFault` for a bad frame among those that it looks at, `Interrupted`.
     """
-    crew = Crew(cores() if profile.workers == "auto" else profile.workers, cores(), profile.threads)
+    crew = crew_of(profile, cores())
     with company(min(crew.workers, crew.cores)) as players:
-        return _planned(loaded, store, crew, disk, seconds, players)
+        return _planned(loaded, store, crew, disk, lambda job: players.rehearse(job, seconds, stop))
 
 
-def _planned(loaded: LoadedRecipe, store: Path, crew: Crew, disk: Disk | None, seconds: float, players: Company) -> Plan:
+def crew_of(profile: ClusterProfile, cores: int) -> Crew:
+    """The workers of a profile on so many cores; each has no more shards in hand than tasks."""
+    workers = cores if profile.workers == "auto" else profile.workers
+    return Crew(workers, cores, min(profile.threads, profile.window))
+
+
+def _planned(loaded: LoadedRecipe, store: Path, crew: Crew, disk: DiskSpeed | None, rehearse: Rehearse) -> Plan:
     ensemble = open_ensemble(loaded.recipe, loaded.folder)
     n = ensemble.n_frames
     found, estimated, surveyed = resume.existing(store, loaded.recipe), False, 0
@@ -101,14 +117,12 @@ def _planned(loaded: LoadedRecipe, store: Path, crew: Crew, disk: Disk | None, s
         brick_bytes=n * job.footprint.bricks * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,
         working_bytes=job.footprint.working_bytes,
         notes=ensemble.notes,
-        estimate=_estimate(job, left, surveyed, crew, disk, seconds, players) if left else None,
+        estimate=_estimate(job, left, surveyed, crew, disk, rehearse) if left else None,
     )
 
 
-def _estimate(
-    job: Job, left: list[int], surveyed: int, crew: Crew, disk: Disk | None, seconds: float, players: Company
-) -> Estimate:
-    rehearsed, peak = players.rehearse(job, seconds)
+def _estimate(job: Job, left: list[int], surveyed: int, crew: Crew, disk: DiskSpeed | None, rehearse: Rehearse) -> Estimate:
+    rehearsed, peak = rehearse(job)
     measured, layout = rates(rehearsed), job.layout
     certified = certified_frames(job.recipe.certificate, layout.n_frames)
     work = Work(
@@ -117,9 +131,9 @@ def _estimate(
         certified=sum(len(certified.intersection(layout.frames_of(shard))) for shard in left),
         surveyed=surveyed,
     )
-    # a rehearsal may hold fewer frames than a worker: what the others take is added
-    held = layout.frames_per_shard * crew.at_once - max(t.frames for one in rehearsed for t in one.timings)
-    brick_bytes = layout.grid.brick**3 * np.dtype(layout.dtype).itemsize
-    return Estimate(
-        crew, measured, disk, predict(measured, work, crew, disk), peak + int(max(0, held) * measured.frame_bricks * brick_bytes)
-    )
+    # bricks are drawn in float32; where they are rounded, there is a copy
+    copied = layout.dtype != "float32" or job.recipe.store.keepbits is not None
+    voxel_bytes = 4 + (np.dtype(layout.dtype).itemsize if copied else 0)
+    made = max(timing.frames for one in rehearsed for timing in one.timings)
+    held = worker_bytes(measured, crew, peak, made, layout.frames_per_shard, layout.grid.brick**3 * voxel_bytes)
+    return Estimate(crew, measured, disk, predict(measured, work, crew, disk), held)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +73,21 @@ def _conflicts(document: Document) -> Iterator[Found]:
             got, fix = f"`backend: {shown(backend)}` with `method: {shown(render['method'])}`", "remove the key"
             yield keys, Problem("`render.backend` is for `method: gaussian`", document.where(keys), got, fix=fix)
         return
-    if render.get("backend") == "numba" and find_spec("numba") is None:
-        fix = "`pip install numba`, or `backend: auto`, which does without"
-        yield ("render", "backend"), Problem("Numba is not installed", document.where(("render", "backend")), "numba", fix=fix)
+    if render.get("backend") == "numba":
+        yield from _no_numba(document)
     for key, neutral in FFT_ONLY.items():
         if key in render and render[key] != neutral:
             keys, got = ("render", key), f"`{key}: {shown(render[key])}` with `method: gaussian`"
             fix = "`method: fft`, or remove the key: `gaussian` draws averages and cuts off no frequency"
             yield keys, Problem(f"`render.{key}` is for the FFT method", document.where(keys), got, fix=fix)
+
+
+def _no_numba(document: Document) -> Iterator[Found]:
+    try:
+        import_module("numba")  # asked for by name, so it may cost its moment; one that is installed may fail, too
+    except (ImportError, OSError) as error:
+        keys, fix = ("render", "backend"), "`pip install numba`, or `backend: auto`, which does without"
+        yield keys, Problem("Numba is not usable", document.where(keys), f"`backend: numba`, and: {error}", fix=fix)
 
 
 def _more_bits_than_there_are(document: Document) -> Iterator[Found]:

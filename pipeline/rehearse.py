@@ -2,17 +2,20 @@
 
 import multiprocessing
 import os
+import re
 import signal
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .exits import Interrupted
+from .scratch import scratch
 
 if TYPE_CHECKING:
     from ..workflows.job import Job
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
 
 MOST = 4
 """Processes: they show what workers cost each other, and more would take long to start."""
-MEMORY = Path("/dev/shm")
-"""Where a store costs no disk."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,26 @@ class Company:
 
     _processes: list[BaseProcess]
     _pipes: list[Connection]
-    _folder: Path
+    _folders: ExitStack
+    """Gone once the processes are."""
 
-    def rehearse(self, job: "Job", seconds: float) -> tuple[list["Rehearsed"], int]:
+    def rehearse(self, job: "Job", seconds: float, stop: Callable[[], str | None]) -> tuple[list["Rehearsed"], int]:
         """What each found in about so many seconds, and the most resident memory that one took (bytes).
 
-        Raises what a worker would raise for a frame, `Interrupted` where a process was ended from outside.
+        `stop` is asked often; what it answers ends the rehearsal. Raises what a worker would raise for a frame, `Interrupted`
+        for a stop or where a process was ended from outside.
         """
-        from ..workflows.rehearsal import staged
+        from ..workflows.rehearsal import on_trial, room
 
         pipes = self._pipes[: job.layout.n_shards]
-        with staged(job, self._folder) as stage:
+        folder = self._folders.enter_context(scratch("rehearsal", room(job, len(pipes))))
+        with on_trial(job, folder) as trial:
             for part, pipe in enumerate(pipes):
-                pipe.send((stage, seconds, part, len(pipes)))
+                with suppress(ConnectionError):  # it has ended already: what it says, if anything, is read below
+                    pipe.send((trial, seconds, part, len(pipes)))
             try:
-                answers = [pipe.recv() for pipe in pipes]
-            except EOFError as error:
+                answers = [_heard(pipe, stop) for pipe in pipes]
+            except (EOFError, OSError) as error:
                 raise Interrupted("a process that rehearsed some frames was ended; often memory is short") from error
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -53,14 +58,21 @@ class Company:
         return [rehearsed for rehearsed, _ in answers], max(peak for _, peak in answers)
 
 
+def _heard(pipe: Connection, stop: Callable[[], str | None]) -> Any:
+    while True:
+        if reason := stop():  # the signal's own exception may be lost in a library that catches whatever is raised
+            raise Interrupted(reason)
+        if pipe.poll(0.25):
+            return pipe.recv()
+
+
 @contextmanager
 def company(n: int) -> Iterator[Company]:
     """At most `n` processes, for as long as the block runs; what they wrote is gone with them."""
     context = multiprocessing.get_context("spawn")  # a fork would take the threads' locks along
-    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
     processes: list[BaseProcess] = []
     pipes: list[Connection] = []
-    with tempfile.TemporaryDirectory(dir=memory, prefix="cryovox-rehearsal-", ignore_cleanup_errors=True) as folder:
+    with ExitStack() as folders:
         try:
             for place in range(min(n, MOST)):
                 ours, theirs = context.Pipe()
@@ -69,7 +81,7 @@ def company(n: int) -> Iterator[Company]:
                 theirs.close()
                 processes.append(process)
                 pipes.append(ours)
-            yield Company(processes, pipes, Path(folder))
+            yield Company(processes, pipes, folders)
         finally:
             for process in processes:
                 process.kill()
@@ -77,11 +89,21 @@ def company(n: int) -> Iterator[Company]:
 
 
 def _serve(pipe: Connection, place: int) -> None:
-    """In the process: as `worker.dask_setup` does it, then one rehearsal."""
+    """In the process: as `worker.dask_setup` does it, then one rehearsal. Whatever is raised is the answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[place % len(cores)]})
+    try:
+        answer = _answer(pipe)
+    except Exception as error:  # handed to the parent, which raises it
+        error.add_note(f"In a rehearsal:\n{traceback.format_exc()}")
+        answer = error
+    with suppress(ConnectionError):  # nobody needs it
+        pipe.send(answer)
+
+
+def _answer(pipe: Connection) -> tuple["Rehearsed", int]:
     from .launch import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT)
@@ -89,19 +111,15 @@ def _serve(pipe: Connection, place: int) -> None:
     from ..workflows import shards  # noqa: F401  (brings the codecs)
     from ..workflows.rehearsal import rehearse
 
-    try:
-        stage, seconds, part, parts = pipe.recv()
-    except EOFError:
-        return  # nobody needs it
-    try:
-        answer = rehearse(stage, seconds, part, parts), _peak()
-    except Exception as error:  # handed to the parent, which raises it
-        pipe.send(error)
-    else:
-        pipe.send(answer)
+    trial, seconds, part, parts = pipe.recv()
+    return rehearse(trial, seconds, part, parts), _peak()
 
 
 def _peak() -> int:
-    import resource
+    """The most resident memory that this process had, bytes; of its own image alone, where the system tells them apart."""
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
+        return int(found[1]) * 1024
+    import resource  # its figure begins with what the parent had when it started this process
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts kB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

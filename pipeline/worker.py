@@ -1,7 +1,9 @@
 """What runs inside a Dask worker: the preload that prepares the process, the plugin that holds the job, and the task."""
 
+import copy
 import importlib
 import os
+import pickle
 import signal
 import threading
 import time
@@ -75,6 +77,16 @@ class Reply:
     """The unit that could not be done, and why; those after it were not begun."""
 
 
+def _fit_to_travel(error: Exception) -> Exception:
+    """The same, or its text: what cannot be read again would take the receipts with it."""
+    try:
+        pickle.dumps(error)
+        copy.copy(error)  # made anew from its arguments, as at the other end
+    except Exception:  # whatever a class of the user's does there
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
 def do_units(key: str, units: tuple[int, ...]) -> Reply:
     """The task. `key` names the workload: a worker that does not hold it refuses.
 
@@ -89,6 +101,7 @@ def do_units(key: str, units: tuple[int, ...]) -> Reply:
         try:
             receipts.append((unit, plugin.session().do(unit)))
         except Exception as error:  # the driver sorts it, or raises it with this note
-            error.add_note(f"In a worker:\n{traceback.format_exc()}")
-            return Reply(receipts, time.perf_counter() - began, (unit, error))
+            fault = _fit_to_travel(error)
+            fault.add_note(f"In a worker:\n{traceback.format_exc()}")
+            return Reply(receipts, time.perf_counter() - began, (unit, fault))
     return Reply(receipts, time.perf_counter() - began, None)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..tasks.store.probe import DiskSpeed
 from .extents import CHUNK
 from .pace import fitting
 
@@ -38,16 +39,6 @@ class Rates:
     """Bricks of it."""
     frames: int = 0
     """Frames that this was measured on."""
-
-
-@dataclass(frozen=True)
-class Disk:
-    """Where the store goes."""
-
-    bytes_a_second: float
-    """Written in one piece and synced."""
-    commit: float
-    """Seconds until a small shard and its record are durable."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ class Prediction:
     """The stage, or what else the time goes to, that most of it goes to."""
 
 
-def predict(rates: Rates, work: Work, crew: Crew, disk: Disk | None = None) -> Prediction:
+def predict(rates: Rates, work: Work, crew: Crew, disk: DiskSpeed | None = None) -> Prediction:
     """What `work` takes.
 
     With w workers on c cores, k frames a shard, n shards a task and s = max(1, w/c), a shard takes its worker
@@ -118,20 +109,30 @@ def predict(rates: Rates, work: Work, crew: Crew, disk: Disk | None = None) -> P
     waiting = 0.0 if disk is None else work.shards * disk.commit + size / disk.bytes_a_second
     core, wait = crew.crowding * sum(spent.values()) / work.shards, waiting / work.shards
     rounds = math.ceil(work.shards / crew.workers)
-    limits = {
-        "": rounds * core,
-        DISK: max(rounds * (core + wait) / crew.at_once if wait else 0.0, size / disk.bytes_a_second if disk else 0.0),
-        SCHEDULER: spent[SCHEDULER],
-    }
+    waited = rounds * (core + wait) / crew.at_once if wait else 0.0
+    streamed = 0.0 if disk is None else size / disk.bytes_a_second
+    limits = {"": rounds * core, DISK: max(waited, streamed), SCHEDULER: spent[SCHEDULER]}
     drawing = max(limits.values())
     start = START + FINISH + BOOKKEEPING * work.shards + rates.opening + crew.crowding * _survey(rates, work, crew)
     limit = next(name for name, seconds in limits.items() if seconds == drawing)
-    if limit == DISK and wait < core:  # one shard at a time: the disk is waited for, but it is not what most time goes to
-        limit = ""
+    if limit == DISK and streamed < waited and wait < core:
+        limit = ""  # one shard at a time: the disk is waited for, but it is not what most time goes to
     stage = limit or max(spent, key=lambda name: spent[name])
     if disk is not None:
         spent[DISK] = waiting
     return Prediction(start + drawing, start, size, spent, START_UP if start > drawing else stage)
+
+
+def worker_bytes(rates: Rates, crew: Crew, peak: int, made: int, frames_per_shard: int, brick_bytes: int) -> int:
+    """Resident memory of a worker with `crew.at_once` shards in hand, one drawn while another is encoded and written:
+
+        peak + max(0, at_once · frames_per_shard - made) (frame_bricks · brick_bytes + 2 frame_bytes).
+
+    `peak`: measured, of a process that had one shard of `made` frames in hand. Every frame beyond those is taken to hold its
+    bricks, of `brick_bytes` each, and twice what they are compressed to: as streams, and as pieces of the file.
+    """
+    beyond = max(0, crew.at_once * frames_per_shard - made)
+    return peak + math.ceil(beyond * (rates.frame_bricks * brick_bytes + 2 * rates.frame_bytes))
 
 
 def _survey(rates: Rates, work: Work, crew: Crew) -> float:

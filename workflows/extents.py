@@ -1,5 +1,6 @@
 """How far the frames of an ensemble reach, so that one grid can hold all of them."""
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -50,12 +51,14 @@ class ExtentsSession(Session):
 
     def __init__(self, workload: FindExtents):
         self.workload = workload
+        self._reading = threading.Lock()  # a worker has several threads, a user's class seldom
         self.frames = kind_of(workload.recipe).frames(workload.recipe, workload.ensemble)
 
     def do(self, unit: int) -> Extents:
         """Extents of one chunk of frames."""
         frames = self.workload.frames[unit * CHUNK : (unit + 1) * CHUNK]
-        return joined(self.frames.extents(some) for some in np.array_split(frames, -(-len(frames) // AT_ONCE)))
+        with self._reading:
+            return joined(self.frames.extents(some) for some in np.array_split(frames, -(-len(frames) // AT_ONCE)))
 
     def close(self) -> None:
         """Ends what reading started."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
+import numpy as np
+
 from ..tasks.render.certificate import certified_frames
-from ..tasks.store import ledger
+from ..tasks.store import atomic, ledger
 from ..tasks.store.layout import StoreLayout, run_folder
 from ..tasks.store.lock import acquire
 from ..tasks.store.shard import opened
@@ -39,8 +41,8 @@ class OwnShards(StoreLayout):
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
-    """Where a job is rehearsed: the same frames in shards of one, and in the job's own shards."""
+class Trial:
+    """A job as it is rehearsed: the same frames in shards of one, and in the job's own shards, each in a store of its own."""
 
     single: Job
     whole: Job
@@ -73,7 +75,7 @@ class Rehearsed:
 
 
 @contextmanager
-def staged(job: Job, folder: Path) -> Iterator[Stage]:
+def on_trial(job: Job, folder: Path) -> Iterator[Trial]:
     """Makes the stores of a rehearsal in `folder`, under locks of their own; whoever made the folder removes it."""
     with ExitStack() as locks:
         made = []
@@ -83,32 +85,40 @@ def staged(job: Job, folder: Path) -> Iterator[Stage]:
             layout = OwnShards(job.layout.grid, job.layout.n_frames, job.layout.dtype, each)
             made.append(replace(job, layout=layout, store=store, lock=lock.uuid))
             volumes.begin(made[-1])
-        yield Stage(*made)
+        yield Trial(*made)
 
 
-def rehearse(on: Stage, seconds: float, part: int = 0, parts: int = 1) -> Rehearsed:
+def room(job: Job, parts: int) -> int:
+    """Bytes that the stores of a trial take at most while `parts` processes work in them, one shard each, not compressed."""
+    layout, brick_bytes = job.layout, job.layout.grid.brick**3 * np.dtype(job.layout.dtype).itemsize
+    every = int(np.prod(layout.grid.n_bricks))
+    bricks = min(int(1.25 * job.footprint.bricks) + 1, every)  # another frame may touch more than the one that was looked at
+    return parts * (layout.frames_per_shard * (bricks * brick_bytes + 16 * every) + layout.record_bytes)
+
+
+def rehearse(trial: Trial, seconds: float, part: int = 0, parts: int = 1) -> Rehearsed:
     """Makes shards spread over the ensemble for about so many seconds after a warm-up; at least one.
 
-    `part` of `parts` processes on one stage each make shards of their own. Where a frame is quick, the job's own shards are
+    `part` of `parts` processes on one trial each make shards of their own. Where a frame is quick, the job's own shards are
     made: frames that are drawn together cost less each. Raises what a worker's session raises.
     """
-    units, began = _spread(on.single, part, parts), time.perf_counter()
+    units, began = _spread(trial.single, part, parts), time.perf_counter()
     # frame 0 is always among those that the certificate samples; no other that is made here is, where that can be had
     opener = 0 if part == 0 else next(units)
-    with volumes.Volumes(on.single, ()).open() as session:
-        first = _timed(session, on.single, opener)
+    with volumes.Volumes(trial.single, ()).open() as session:
+        first = _timed(session, trial.single, opener)
         opening = time.perf_counter() - began
         if opening > SLOW * seconds:
             return Rehearsed((first,), 0.0, 0.0)
-        again = _timed(session, on.single, opener)
-        each = on.whole.layout.frames_per_shard
+        again = _timed(session, trial.single, opener)
+        each = trial.whole.layout.frames_per_shard
         together = each > 1 and 2 * each * _total(again) <= seconds
-        timings = [] if together else _for_a_while(session, on.single, units, seconds)
+        timings = [] if together else _for_a_while(session, trial.single, units, seconds)
     if together:
-        units = _spread(on.whole, part, parts)
-        with volumes.Volumes(on.whole, ()).open() as session:
-            _timed(session, on.whole, next(units))
-            timings = _for_a_while(session, on.whole, units, seconds)
+        units = _spread(trial.whole, part, parts)
+        with volumes.Volumes(trial.whole, ()).open() as session:
+            _timed(session, trial.whole, next(units))
+            timings = _for_a_while(session, trial.whole, units, seconds)
     certifying = _mean("check", [again]) - _mean("check", timings) if part == 0 else 0.0
     return Rehearsed(tuple(timings), opening - _total(again), max(0.0, certifying))
 
@@ -146,12 +156,15 @@ def _for_a_while(session: Session, job: Job, units: Iterator[int], seconds: floa
 
 
 def _timed(session: Session, job: Job, unit: int) -> Timing:
-    ledger.withdraw(job.store, job.layout, unit)  # it may have been made before: in a small ensemble they come round again
+    """Makes a shard and takes it away again."""
     began = time.perf_counter()
     receipt = session.do(unit)
     seconds, stages = time.perf_counter() - began, dict(receipt.seconds)
     with opened(job.store, job.layout, unit) as shard:
         n_bricks = 0 if shard is None else shard.n_bricks
+    # there may be little room; and in a small ensemble the shard is made again
+    ledger.withdraw(job.store, job.layout, unit)
+    atomic.remove(job.store / "potential", job.layout.shard_key(unit))
     beside = max(0.0, seconds - sum(stages.values()))
     return Timing(len(job.layout.frames_of(unit)), n_bricks, receipt.size, stages, beside)
 

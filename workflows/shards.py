@@ -29,8 +29,8 @@ class VolumesSession(Session):
     def __init__(self, job: Job):
         self.job = job
         self.drawing = kind_of(job.recipe).drawing(job, job.recipe, job.ensemble)
-        # one decoding child, one device: frames are read by one thread at a time, and drawn by one
-        self._reading, self._rendering = threading.Lock(), threading.Lock()
+        # one decoding child, one device, and an oracle that for maps takes gigabytes: one thread at a time for each
+        self._reading, self._rendering, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
         self.certified = certified_frames(job.recipe.certificate, job.layout.n_frames)
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class VolumesSession(Session):
                 batch = drawing.frames.read(some)
             with self._rendering, lap("render"):
                 drawn = render_batch(self, batch)
-            with lap("check"):
+            with self._checking, lap("check"):
                 stored = self.rounded(drawn)
                 records += self._records(batch, drawn, stored)
             parts.append(stored)

@@ -68,12 +68,9 @@ def touching(grid: VoxelGrid, positions: Float[np.ndarray, "f m 3"], half_widths
     n_frames, n_atoms, _ = positions.shape
     shape = np.array(grid.shape)
     place = positions[..., ::-1].reshape(-1, 3) / grid.voxel_size + shape // 2  # in voxels: the centre of voxel i is at i
-    reach = np.tile(np.minimum(half_widths / grid.voxel_size, 4.0 * shape.max()), n_frames)[:, None]
+    reach = np.tile(half_widths / grid.voxel_size, n_frames)[:, None]  # infinite: everywhere
     first = np.clip(np.floor(place - reach + 0.5), -(2**30), 2**30).astype(np.int32)
     last = np.clip(np.ceil(place + reach - 0.5), -(2**30), 2**30).astype(np.int32)
-    if np.isinf(half_widths).any():
-        everywhere = np.tile(np.isinf(half_widths), n_frames)
-        first[everywhere], last[everywhere] = 0, shape - 1
     inside = np.all((last >= 0) & (first < shape), axis=1)
     atoms = np.flatnonzero(inside)
     brick_first = np.clip(first[atoms], 0, shape - 1) // grid.brick

@@ -7,8 +7,7 @@ On a CPU `cpu_bricks.py` draws the same faster.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
-from importlib.util import find_spec
+from functools import cache, cached_property, partial
 from typing import Literal, get_args
 
 import jax
@@ -28,15 +27,25 @@ GROUPS_AT_ONCE = 16
 """Groups evaluated together inside a call: 16 keep the profiles (0.7 MB) in a core's cache."""
 
 
+@cache
+def why_not_numba() -> str | None:
+    """Why this machine draws without Numba, None where it need not: one that is installed may fail to be imported."""
+    try:
+        from . import cpu_bricks  # noqa: F401
+    except (ImportError, OSError) as error:
+        return str(error)
+    return None
+
+
 @dataclass(frozen=True)
 class BrickEngine:
     """Renders batches of frames on one grid.
 
     `tolerance`: see `half_widths`; 0 draws every atom everywhere. `capacity`: bricks held at once; more are drawn in further
     passes (by XLA: Numba holds all that a batch touches). `dtype`: of the arithmetic, float32 or float64 (which needs JAX's x64).
-    `backend`: what draws; `auto` is Numba for float32 on a CPU, where it is installed, else XLA. Results do not depend on
+    `backend`: what draws; `auto` is Numba for float32 on a CPU, where it is usable, else XLA. Results do not depend on
     `capacity`, and on `backend` within the tolerance only. Raises `ValueError` for a tolerance outside 0…1, no capacity, another
-    type, and for Numba where it is not installed or cannot draw the type.
+    type, and for Numba where it is not usable or cannot draw the type.
     """
 
     grid: VoxelGrid
@@ -54,15 +63,17 @@ class BrickEngine:
             raise ValueError(f"dtype must be float32 or float64, got {self.dtype}")
         if self.backend not in get_args(Backend):
             raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {self.backend}")
-        if self.backend == "numba" and (self.dtype != "float32" or find_spec("numba") is None):
-            raise ValueError("backend numba draws float32, where Numba is installed: xla draws everything")
+        if self.backend == "numba" and self.dtype != "float32":
+            raise ValueError("backend numba draws float32: xla draws everything")
+        if self.backend == "numba" and (problem := why_not_numba()):
+            raise ValueError(problem)
 
     @cached_property
-    def hand(self) -> Literal["numba", "xla"]:
+    def drawn_by(self) -> Literal["numba", "xla"]:
         """What draws."""
         if self.backend != "auto":
             return self.backend
-        fast = self.dtype == "float32" and jax.default_backend() == "cpu" and find_spec("numba") is not None
+        fast = self.dtype == "float32" and jax.default_backend() == "cpu" and why_not_numba() is None
         return "numba" if fast else "xla"
 
     @cached_property
@@ -72,7 +83,7 @@ class BrickEngine:
     @property
     def name(self) -> str:
         """As the ledger remembers it."""
-        return f"bricks/{self.hand}/{self.dtype}"
+        return f"bricks/{self.drawn_by}/{self.dtype}"
 
     def render(
         self,
@@ -93,8 +104,8 @@ class BrickEngine:
         if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
             raise ValueError(f"JAX would quietly draw {self.dtype} in single precision: set jax_enable_x64")
         reach = self._windows(amplitudes, variances)
-        if self.hand == "numba":
-            # it brings Numba, which a machine may lack
+        if self.drawn_by == "numba":
+            # it brings Numba
             from .cpu_bricks import draw
 
             return draw(self.grid, positions, amplitudes, variances, reach)

@@ -1,4 +1,4 @@
-"""The brick engine's fast hand on a CPU: the same Gaussians in the same windows, compiled by Numba, sixteen voxels at a time.
+"""The brick engine's fast backend on a CPU: the same Gaussians in the same windows, compiled by Numba, sixteen voxels at a time.
 
 `bricks.py` is the definition. Here each atom goes straight onto the bricks: its window is cut into *pieces* of up to 15 voxels
 an axis, none across a brick's face; a row of a piece is one vector, so a row of up to 15 voxels costs as much as one of 1.
@@ -8,7 +8,7 @@ and then adds one voxel at a time: 9.0 instead of 1.5 ms a frame of AdK), so the
 this file because Numba's cache looks at the date of the kernel's file alone.
 """
 
-from typing import Any, no_type_check
+from typing import Any, ClassVar, no_type_check
 
 import numpy as np
 from jaxtyping import Float64
@@ -23,7 +23,7 @@ try:
     from numba.core import cgutils
     from numba.extending import intrinsic, models, register_model
 except ImportError as error:
-    raise ImportError("this machine has no Numba: `backend: xla` draws the same") from error
+    raise ImportError(f"Numba is not usable ({error}): `backend: xla` draws the same") from error
 
 LANES = 16
 """Voxels of a vector: one register with AVX-512, two with AVX2, four with NEON."""
@@ -167,7 +167,9 @@ def _profile(first, n, h, rate):
 @no_type_check
 def _window(place, reach, n):
     """First and last voxel of a window along an axis, inside the box; as in `binning.touching`."""
-    return int(max(np.floor(place - reach + 0.5), 0.0)), int(min(np.ceil(place + reach - 0.5), n - 1.0))
+    # bounded first: what a machine makes of an integer that is too large is its own affair
+    first, last = max(np.floor(place - reach + 0.5), 0.0), min(np.ceil(place + reach - 0.5), n - 1.0)
+    return int(min(first, float(n))), int(max(last, -1.0))
 
 
 @no_type_check
@@ -253,16 +255,27 @@ def _piece(values, corner, brick, profiles, pz, py, px, n_z, n_y):
             row += brick * brick
 
 
-def _compiled(function: Any) -> Any:
-    """By Numba, without the GIL; kept on disk for the next process where there is a place for it."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither beside this file nor in the user's cache may be written
-        return numba.njit(**options)(function)
+class _Compiled:
+    """By Numba, without the GIL; kept on disk for the next process where there is a place and room for it."""
+
+    def __init__(self, function: Any):
+        self._function = function
+        try:
+            self._fast = numba.njit(cache=True, **self._OPTIONS)(function)
+        except RuntimeError:  # neither beside this file nor in the user's cache may be written
+            self._fast = numba.njit(**self._OPTIONS)(function)
+
+    _OPTIONS: ClassVar = {"nogil": True, "error_model": "numpy"}
+
+    def __call__(self, *arguments: Any) -> None:
+        try:
+            self._fast(*arguments)
+        except OSError:  # of the cache, before anything was drawn: the arithmetic itself opens no file
+            self._fast = numba.njit(**self._OPTIONS)(self._function)
+            self._fast(*arguments)
 
 
-_touch, _draw = _compiled(_touch), _compiled(_draw)
+_touch_all, _draw_all = _Compiled(_touch), _Compiled(_draw)
 
 
 def draw(
@@ -278,16 +291,16 @@ def draw(
     voxel's terms are added in the order of the atoms, so the bytes depend on nothing else.
     """
     h, shape, brick = grid.voxel_size, np.array(grid.shape), grid.brick
-    reach = np.minimum(half_widths / h, 4.0 * shape.max())
+    reach = half_widths / h
     room = [(0, 0), (0, -amplitudes.shape[1] % TERMS)]
     strengths = np.pad((amplitudes / (2 * h) ** 3).astype(np.float32), room)
     rates = np.pad((1 / np.sqrt(2 * variances)).astype(np.float32), room, constant_values=1.0)
     positions = np.ascontiguousarray(positions)
     touched = np.zeros((len(positions), *grid.n_bricks), bool)
-    _touch(positions, reach, h, shape, brick, touched)
+    _touch_all(positions, reach, h, shape, brick, touched)
     frames, *indices = np.nonzero(touched)
     slots = np.cumsum(touched).reshape(touched.shape) - 1
     values = np.zeros(len(frames) * brick**3 + LANES, np.float32)  # the last row is loaded to the vector's end
-    _draw(positions, strengths, rates, reach, h, shape, brick, slots, values)
+    _draw_all(positions, strengths, rates, reach, h, shape, brick, slots, values)
     bricks = values[: len(frames) * brick**3].reshape(-1, brick, brick, brick)
     return Bricks(len(positions), frames, np.stack(indices, axis=1), bricks)

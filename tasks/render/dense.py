@@ -34,7 +34,7 @@ def significant(
         raise ValueError("a volume to be stored must be finite (Å⁻²)")
     peak = peaks.max(initial=0.0)
     sums, squares = np.zeros(len(blocks)), np.zeros(len(blocks))
-    for n in np.flatnonzero(peaks):
+    for n in np.flatnonzero(peaks).tolist():
         # relative to the largest, so that no square is beyond float64
         relative = np.abs(blocks[n], dtype=np.float64) / peak
         sums[n], squares[n] = relative.sum(), (relative * relative).sum()

@@ -19,7 +19,7 @@ from ..volume.independent_atoms import IndependentAtomVolume
 from ..volume.operators import gaussian_terms, on_host
 from .base import Sampling
 from .folding import MOST, choose, spectral_power
-from .modes import finufft_modes, own_modes
+from .modes import block_modes, own_modes
 from .nufft import REFINEMENT, Engine, Region, around, kernel_width, least_eps, whole
 from .periodic import periodic_voxels, reach
 from .render_fn import AbstractVolumeRenderFn, from_half_space, from_voxels
@@ -48,16 +48,16 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
     code can keep below any limit: u n modes an axis are evaluated, u = `upsampling` = 1 … 4, or `auto`: the fewest whose
     estimated truncation is below `eps`, with a `TruncationWarning` where 4 are not enough. u = 1 gives the band-limited volume.
     With Gaussian factors `auto` truncates nothing: it draws the same function in space (periodic.py), to rounding whatever `eps`;
-    where widths are being traced the cost of that follows the box, not the molecule. Modes cost least where positions are known:
-    then only the part of the box where atoms lie is transformed.
+    where widths are being traced the cost of that follows the box, not the molecule. Modes cost least where positions are known
+    and leave the faces free: then only the part of the box where atoms lie is transformed.
     `eps` is at least 1e-13 in float64 and 1e-6 in float32, where rounded positions add 2e-8 per voxel along the longest axis.
 
     `frequency_grid`: (z, y, x, 3), Å⁻¹, zero in the centre; it must be the box's own, and nothing else is made of it.
     `opts`: of jax-finufft. `nufft`: `spread`, our own, or `finufft`, which jax 0.10-0.12 cannot `vmap`.
     `b_factor_range`: (least, largest) B, Å², for which transforms of atoms with a B each are made; that of the atoms if None.
 
-    What is drawn is the same under `jit` and `vmap`. `auto` and the range follow from B-factors and weights: where these are
-    being traced, both must be numbers, which `render_fn.fitted_to(volume)` sets.
+    What is drawn is the same, to `eps`, under `jit` and `vmap`. `auto` and the range follow from B-factors and weights: where
+    these are being traced, both must be numbers, which `render_fn.fitted_to(volume)` sets.
     `outside`: atoms outside the box wrap around; `warn` of them, `refuse` them, or just `wrap` (seen outside `jit` only).
     Raises `ValueError` for arguments out of range and for what the call cannot draw.
     """
@@ -209,10 +209,10 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
         largest = sum(((u * n // 2 + 1) / (n * self.spacing)) ** 2 for n in self.shape)
         groups = transforms_of(leaves, largest, self.eps, self.b_factor_range)
         box = self.spacing if self.sampling_mode == "average" else 0.0
-        if self.nufft == "finufft":
-            half = _by_finufft(groups, self.spacing, box, self.shape, u, self.eps, self.opts)
-            return from_half_space(half, self.shape, outputs_real_space=outputs_real_space, **forms)
         region = region_of(leaves, self.shape, self.spacing, u, self.eps)
+        if region is None or self.nufft == "finufft":
+            half = _in_blocks(groups, self.spacing, box, self.shape, u, self.eps, self.nufft, self.opts)
+            return from_half_space(half, self.shape, outputs_real_space=outputs_real_space, **forms)
         arguments = groups, np.asarray(region.origin), region.size, self.spacing, box, self.shape, u, self.eps
         if outputs_real_space:
             return _voxels(*arguments)
@@ -235,14 +235,20 @@ class FFTAtomRenderFn(AbstractVolumeRenderFn, strict=True):
             warnings.warn(f"{what}: enlarge the box or centre the atoms (or give outside='wrap')", stacklevel=5)
 
 
-def region_of(leaves: list[Leaf], shape: tuple[int, int, int], h: float, u: int, eps: float) -> Region:
-    """Where on the fine grid the atoms lie; where they are being traced, anywhere."""
+def region_of(leaves: list[Leaf], shape: tuple[int, int, int], h: float, u: int, eps: float) -> Region | None:
+    """Where on the fine grid the atoms lie; None where that would be all of a grid finer than modes in blocks need.
+
+    Positions that are being traced may be anywhere.
+    """
     width, (z, y, x) = kernel_width(eps), (REFINEMENT * u * n for n in shape)
+    every, found = whole((z, y, x), width), None
     known = [on_host(leaf.points) for leaf in leaves]
     cells = [points / h * (REFINEMENT * u) for points in known if points is not None]
-    if not cells or len(cells) < len(known):
-        return whole((z, y, x), width)
-    return around(np.concatenate(cells), (z, y, x), width)
+    if cells and len(cells) == len(known):
+        box = np.array([x, y, z])
+        places = np.concatenate(cells)
+        found = around(places - box * np.round(places / box), (z, y, x), width)
+    return None if u > 1 and found in (None, every) else found or every
 
 
 def _check_finite(leaves: list[Leaf]) -> None:
@@ -312,11 +318,18 @@ def _voxels(
     return jnp.fft.irfftn(own_modes(groups, h, shape, u, box, eps, origin, size, cornered=True), s=shape)
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3, 4, 5, 6))
-def _by_finufft(
-    groups: list[Transforms], h: float, box: float, shape: tuple[int, int, int], u: int, eps: float, opts: Any
+@partial(jax.jit, static_argnums=(1, 2, 3, 4, 5, 6, 7))
+def _in_blocks(
+    groups: list[Transforms],
+    h: float,
+    box: float,
+    shape: tuple[int, int, int],
+    u: int,
+    eps: float,
+    engine: Engine,
+    opts: Any,
 ) -> Array:
-    return finufft_modes(groups, h, shape, u, box, eps, opts)
+    return block_modes(groups, h, shape, u, box, eps, engine, opts)
 
 
 def _checked(frequency_grid: Array, grid: VoxelGrid) -> Array:

@@ -13,7 +13,7 @@ from ..grid import VoxelGrid
 from ..values import Bricks
 from ..volume.independent_atoms import IndependentAtomVolume
 from ..volume.operators import gaussian_terms
-from .base import RenderSettings
+from .base import FFT_ARRAYS, RenderSettings
 from .dense import bricks_of
 from .fft import FFTAtomRenderFn, region_of
 from .folding import MOST, Power, spectral_power, truncation, what_would_do
@@ -106,6 +106,8 @@ def arrays_of(volume: IndependentAtomVolume, grid: VoxelGrid, settings: RenderSe
     if u == "auto":
         return IN_SPACE
     region = region_of(leaves_of(volume), grid.shape, grid.voxel_size, u, max(settings.tolerance, least_eps()))
+    if region is None:
+        return FFT_ARRAYS
     return 1.25 * math.prod(region.size) / grid.n_voxels + 2 * u + IN_SPACE
 
 

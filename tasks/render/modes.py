@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
-from .nufft import REFINEMENT, kernel_width, nufft1, spread, waves
+from .nufft import REFINEMENT, Engine, kernel_width, nufft1, spread, waves
 from .octants import VALUES_AT_ONCE, by_signs, closed, folded, half_space, transformed
 from .radial import series_values
 from .transforms import Transforms
@@ -31,15 +31,15 @@ def own_modes(
 ) -> Complex[Array, "z y k"]:
     """The half space of the volume, zero in the corner: u n modes an axis evaluated, those congruent mod n summed.
 
-    By waves on the part of a fine grid that begins at `origin` and has `size` points (z, y, x), see `nufft.Region`: cost follows
-    the molecule along one axis, the modes along the others, and memory the modes of an octant. `box`: edge of the cube that is
-    averaged over, Å, 0 for points. `cornered`: with the phases of the box's first voxel, not those of its centre.
+    By waves on the part of a fine grid that begins at `origin` and has `size` points (z, y, x), see `nufft.Region`: cost and
+    memory follow that part and the modes of an octant; of the whole box the part has (2u)³ n³ points. `box`: edge of the cube
+    that is averaged over, Å, 0 for points. `cornered`: with the phases of the box's first voxel, not those of its centre.
     """
     width, dtype = kernel_width(eps), jnp.zeros(()).dtype
     fine = [REFINEMENT * u * n for n in shape]
     modes = [np.arange(u * n // 2 + 1) for n in shape]
     z, y, x = (q / (n * h) for q, n in zip(modes, shape, strict=True))
-    along = tuple(
+    of_z, of_y, of_x = (
         waves(q, n_fine, start + cornered * REFINEMENT * u * (n // 2), points, width, dtype)
         * jnp.asarray(_weights(q, n, u, box / (n * h)), dtype)[:, None]
         for q, n, n_fine, start, points in zip(modes, shape, fine, origin, size, strict=True)
@@ -58,21 +58,21 @@ def own_modes(
             grid = spread(cells, jnp.asarray(group.strengths, dtype)[r], origin, size, width)
 
             def each(here: Array, octant: Array) -> Array:
-                of_z = known_z[here][:, None, None]
-                squared = of_z**2 + y**2 + x**2
+                its_z = known_z[here][:, None, None]
+                squared = its_z**2 + y**2 + x**2
                 factor = series_values(group.series, squared, r)
                 if group.b_factors is not None:
                     factor = factor * jnp.exp(-jnp.asarray(group.b_factors, dtype)[r] / 4 * squared)
                 # made once: fused into the product it would be made for each of the eight
                 octant = octant * jax.lax.optimization_barrier(factor)[:, None, None, :, None]
                 if group.operator is not None:
-                    octant = by_signs(octant, partial(_hermitian, group.operator, x, y, of_z))
+                    octant = by_signs(octant, partial(_hermitian, group.operator, x, y, its_z))
                 if u == 1:
                     return octant
                 octant = closed(octant, shape, u, last_z[here])
                 return folded(folded(octant, 2, 3, shape[1]), 4, 5, shape[2])
 
-            return transformed(grid, along, total, each), None
+            return transformed(grid, (of_z, of_y, of_x), total, each), None
 
         total, _ = jax.lax.scan(jax.checkpoint(one), total, jnp.arange(len(group.strengths)))
     octant = total.reshape(-1, *total.shape[2:])[: len(z)]
@@ -100,16 +100,17 @@ def _hermitian(operator: Any, x: Array, y: Array, z: Array, sign_z: Array, sign_
     return (here + jnp.conj(there)) / 2
 
 
-def finufft_modes(
+def block_modes(
     groups: list[Transforms],
     h: float,
     shape: tuple[int, int, int],
     u: int,
     box: float,
     eps: float,
+    engine: Engine,
     opts: Any,
 ) -> Complex[Array, "z y k"]:
-    """The same by jax-finufft, in blocks of n modes an axis, so that memory follows the grid and not u."""
+    """The same in blocks of n modes an axis, wherever the points lie: memory follows the grid and not u."""
     nx = shape[2]
     first = [-(u * n // 2) for n in shape]
     # the volume is real, so for even u the blocks with ξx ≥ 0 tell everything: they count twice, and ξx = 0 once
@@ -123,7 +124,7 @@ def finufft_modes(
             (axis + centre[i] / (n * h)).reshape([-1 if a == i else 1 for a in range(3)])
             for i, (axis, n) in enumerate(zip(own, shape, strict=True))
         )
-        block = sum((_share(group, centre, (z, y, x), h, shape, eps, opts) for group in groups), jnp.zeros_like(total))
+        block = sum((_share(group, centre, (z, y, x), h, shape, eps, engine, opts) for group in groups), jnp.zeros_like(total))
         block = block * (jnp.sinc(z * box) * jnp.sinc(y * box) * jnp.sinc(x * box))
         if halved:
             block = block * jnp.where(centre[2] + jnp.arange(nx) - nx // 2 == 0, 1, 2)
@@ -142,6 +143,7 @@ def _share(
     h: float,
     shape: tuple[int, int, int],
     eps: float,
+    engine: Engine,
     opts: Any,
 ) -> Array:
     """What a group of atoms adds to the block of modes around `centre` (z, y, x)."""
@@ -156,7 +158,7 @@ def _share(
     phase = jnp.exp(-2j * jnp.pi * turns)
 
     def one(total: Array, r: Array) -> tuple[Array, None]:
-        modes = nufft1(voxels / n, group.strengths[r] * phase, shape, eps, "finufft", opts)
+        modes = nufft1(voxels / n, group.strengths[r] * phase, shape, eps, engine, opts)
         factor = series_values(group.series, squared, r)
         if group.b_factors is not None:
             factor = factor * jnp.exp(-group.b_factors[r] / 4 * squared)

@@ -4,12 +4,11 @@ F(k) = Σ_m c_m exp(-2πi k·t_m), t in box lengths. Two engines: an own one in 
 batchable to any depth, and jax-finufft, on request: its version 1.3 cannot be batched on jax 0.10 to 0.12, and on a CPU it is
 slower.
 
-The own one lays each point with a Kaiser-Bessel kernel of w points an axis on a grid twice as fine as the modes need, sums waves
-from that grid axis by axis, and divides out the kernel's own transform. Its error falls by 0.96 digits for each point of w
-(Beatty, Nishimura & Pauly, IEEE Trans. Med. Imaging 24 (2005) 799-808). The kernel is evaluated as w polynomials fitted in
-float64 on the host, so it and its derivatives are smooth where the kernel's square root is not. Waves are summed by matrix
-products and not by an FFT: only the part of the fine grid where points lie, a `Region`, is made and summed, only the modes asked
-for come out, and neither needs a length that factorises.
+The own one lays each point with a Kaiser-Bessel kernel of w points an axis on a grid twice as fine as the modes need, transforms
+that grid, and divides out the kernel's own transform. Its error falls by 0.96 digits for each point of w (Beatty, Nishimura &
+Pauly, IEEE Trans. Med. Imaging 24 (2005) 799-808). The kernel is evaluated as w polynomials fitted in float64 on the host, so it
+and its derivatives are smooth where the kernel's square root is not. `spread` and `waves` are its two halves for where the points
+are known to lie in a part of the fine grid, a `Region`: only that part is made, and waves are summed from it by matrix products.
 """
 
 import math
@@ -27,8 +26,8 @@ REFINEMENT = 2
 """Fine grid points per mode, along each axis."""
 SPREAD_AT_ONCE = 2**20
 """Fine grid values written together: bounds memory."""
-STEP = 32
-"""Fine grid points that a region grows by."""
+LEAST = 32
+"""Fine grid points of a region along an axis, at least."""
 
 
 def least_eps() -> float:
@@ -56,24 +55,28 @@ def whole(fine: tuple[int, int, int], width: int) -> Region:
 
 
 def around(cells: Float[np.ndarray, "m 3"], fine: tuple[int, int, int], width: int) -> Region:
-    """Where kernels at `cells` (x, y, z), fine grid points from the box centre, reach: all if they lie outside of the box.
+    """Where kernels at `cells` (x, y, z), fine grid points from the box centre, reach: all if some lie at the box's faces.
 
-    Sizes are multiples of `STEP`, so that a molecule that moves a little needs no new program.
+    It is a cube, as far as the box lets it, of `LEAST` times 1, 1.5, 2, 3, 4, 6 … points: a molecule that turns or breathes, or
+    another one, seldom needs a new program.
     """
     every = whole(fine, width)
     if not len(cells):
         return every
     low, high = np.floor(cells.min(axis=0))[::-1], np.ceil(cells.max(axis=0))[::-1]
-    if np.any(np.maximum(-low, high) > np.asarray(fine) // 2):
+    # single precision may put what lies at one face to the other
+    if np.any(np.maximum(-low, high) > np.asarray(fine) // 2 - 2):
         return every
     # a point more on either side: single precision may round a place up or down
-    needed = high - low + width + 3
-    size = tuple(int(min(STEP * -(-n // STEP), most)) for n, most in zip(needed, every.size, strict=True))
+    needed, edge = (high - low).max() + width + 3, LEAST
+    while edge < needed:
+        edge = edge * 3 // 2 if edge & (edge - 1) == 0 else edge // 3 * 4
     first = (low - width // 2 - 1).astype(int)
-    origin = tuple(
-        int(start if n < most else begin) for start, n, most, begin in zip(first, size, every.size, every.origin, strict=True)
+    z, y, x = (
+        (int(start), edge) if edge < most else (begin, most)
+        for start, most, begin in zip(first, every.size, every.origin, strict=True)
     )
-    return Region(origin, size)
+    return Region((z[0], y[0], x[0]), (z[1], y[1], x[1]))
 
 
 def nufft1(
@@ -92,15 +95,27 @@ def nufft1(
     if engine == "finufft":
         return _finufft(points, strengths, shape, eps, opts)
     width, (nz, ny, nx) = kernel_width(eps), shape
-    fine = (REFINEMENT * nz, REFINEMENT * ny, REFINEMENT * nx)
+    fine = REFINEMENT * nz, REFINEMENT * ny, REFINEMENT * nx
     region = whole(fine, width)
     cells = (points - jnp.round(points)) * jnp.asarray(fine[::-1], points.dtype)
     grid = jax.lax.complex(*(spread(cells, part, region.origin, region.size, width) for part in (strengths.real, strengths.imag)))
-    grid = grid.swapaxes(1, 2)
-    for n, n_fine, origin in zip(shape, fine, region.origin, strict=True):
-        cosines, sines = waves(np.arange(n) - n // 2, n_fine, origin, grid.shape[0], width, points.dtype)
-        # the axis summed over goes, its modes come last
-        grid = jnp.tensordot(grid, jax.lax.complex(cosines, -sines), (0, 1), precision=jax.lax.Precision.HIGHEST)
+    modes = jnp.fft.fftn(_periodic(grid.swapaxes(1, 2), region.origin, fine))
+    for axis, (n, n_fine) in enumerate(zip(shape, fine, strict=True)):
+        k = np.arange(n) - n // 2
+        correction = jnp.asarray(1 / _kernel_transform(k / n_fine, width), points.dtype)
+        modes = jnp.take(modes, k % n_fine, axis=axis) * correction.reshape([-1 if a == axis else 1 for a in range(3)])
+    return modes
+
+
+def _periodic(grid: Array, origin: tuple[int, ...], fine: tuple[int, ...]) -> Array:
+    """A whole region with its margins added to where they belong, beginning at the box centre."""
+    for axis, (start, n) in enumerate(zip(origin, fine, strict=True)):
+        total = jax.lax.slice_in_dim(grid, 0, n, axis=axis)
+        for first in range(n, grid.shape[axis], n):  # once, but for a box narrower than the margin
+            beyond = jax.lax.slice_in_dim(grid, first, min(first + n, grid.shape[axis]), axis=axis)
+            where = tuple(slice(beyond.shape[axis]) if a == axis else slice(None) for a in range(3))
+            total = total.at[where].add(beyond)
+        grid = jnp.roll(total, start, axis)
     return grid
 
 

@@ -15,7 +15,7 @@ def half_widths(
     """
     if tolerance == 0:
         return np.full(len(amplitudes), np.inf)
-    rows = np.hstack([amplitudes, variances])
+    rows = np.ascontiguousarray(np.hstack([amplitudes, variances]))
     # as bytes: comparing rows of numbers takes fifteen times as long
     _, first, of = np.unique(rows.view(f"V{rows.itemsize * rows.shape[1]}"), return_index=True, return_inverse=True)
     a, v = np.split(np.abs(rows[first]), 2, axis=1)

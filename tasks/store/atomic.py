@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 UNFINISHED = ".partial"
 """The folder, beside the files that they will be, of files that are being written."""
+BUFFER = 1 << 20
+"""Bytes gathered before the system is called: a shard comes in thousands of pieces."""
 
 
 def write(node: Path, key: str, *pieces: bytes) -> None:
@@ -92,7 +94,7 @@ def _temporary(path: Path) -> tuple[BinaryIO, Path]:
         with suppress(FileExistsError):
             temporary.parent.mkdir()
         with suppress(FileNotFoundError):
-            return temporary.open("xb"), temporary
+            return temporary.open("xb", BUFFER), temporary
 
 
 def _sweep(path: Path) -> None:

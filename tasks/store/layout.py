@@ -10,8 +10,8 @@ from annotated_types import Ge, Le
 from ..errors import Problem, Refusal
 from ..grid import VoxelGrid
 
-SCHEMA = 1
-"""Version of everything this room writes; a store with a higher number is refused."""
+SCHEMA = 2
+"""Version of everything this room writes; a store with another number is refused. 1 named its shards otherwise."""
 
 VOLT_ANGSTROM2 = 47.8776472
 """V [volt] = 47.8776472 · U [Å⁻²]: ħ²/2mₑe with CODATA's constants, in V Å²."""
@@ -59,7 +59,7 @@ class StoreSettings:
     """Folder of the Zarr store, relative to the working directory."""
     dtype: Literal["float32", "float16"] = "float32"
     """float16 takes a third of the disk and costs 5e-4 relative accuracy."""
-    keepbits: Annotated[int, Ge(1), Le(23)] | None = None
+    keepbits: Annotated[int, Ge(1), Le(22)] | None = None
     """Mantissa bits kept of float32's 23, the rest rounded away (to nearest) so that it compresses: relative error of a voxel
     2^-(keepbits+1). 16 costs 8e-6 and saves a fifth of the disk, 10 costs 5e-4 and a third, 7 costs 4e-3 and nearly half;
     null keeps all."""
@@ -159,7 +159,7 @@ def run_folder(path: Path) -> Path:
 def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
     """The layout of the store at `path`, and its root attribute `cryovox`. Reads two small JSON files, no array.
 
-    Raises `Refusal` where `path` is no store of ours, or has a newer schema.
+    Raises `Refusal` where `path` is no store of ours, or has another schema.
     """
     try:
         attributes = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]["cryovox"]
@@ -173,8 +173,19 @@ def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
                 what="the store was written by a newer cryovox",
                 where=str(path),
                 got=f"schema {schema}",
-                wanted=f"schema {SCHEMA} or older",
+                wanted=f"schema {SCHEMA}",
                 fix="update cryovox, or write to another `store.path`",
+            )
+        )
+    if schema < SCHEMA:
+        raise Refusal(
+            Problem(
+                what="the store was written by an earlier cryovox, which laid out its files otherwise",
+                where=str(path),
+                got=f"schema {schema}",
+                wanted=f"schema {SCHEMA}",
+                fix="make it anew: move this folder away, or choose another `store.path`, and run the same command; "
+                "as it is, any Zarr reader still reads it",
             )
         )
     try:

@@ -6,6 +6,7 @@ hands out as zeros when it is first touched.
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from ..grid import VoxelGrid
-from ..values import Bricks, FrameStatus
+from ..values import Bricks, FrameStatus, ShardRecord
 from . import ledger
 from .layout import StoreLayout, read_layout
 from .shard import opened, unpack
@@ -34,14 +35,14 @@ def read_bricks(path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"],
 
     The cheapest way to read: nothing is made of the box. Raises as `read_frames` does.
     """
-    path = Path(path)
-    layout, numbers = _asked(path, frames, allow_missing)
-    packed = list(_packed(path, layout, numbers, np.ones(layout.grid.n_bricks, bool)))
+    asked = _asked(path, frames, allow_missing)
+    layout = asked.layout
+    packed = list(_packed(asked, np.ones(layout.grid.n_bricks, bool)))
     values = np.empty((len(packed), *layout.brick_shape[1:]), _little(layout))
     for (_, _, stream), into in zip(packed, values, strict=True):
         unpack(stream, into)
     return Bricks(
-        len(numbers),
+        len(asked.numbers),
         np.array([n for n, _, _ in packed], np.int64),
         np.array([place for _, place, _ in packed], np.int64).reshape(-1, 3),
         values.astype(layout.dtype, copy=False),
@@ -67,51 +68,62 @@ def read_region(
 
     Only bricks that the region touches are unpacked. Raises as `read_frames` does, and `ValueError` for a step.
     """
-    path = Path(path)
-    layout, numbers = _asked(path, frames, allow_missing)
-    first, stop = _bounds(layout.grid, region)
-    volumes = np.zeros((len(numbers), *(stop - first)), layout.dtype)
+    asked = _asked(path, frames, allow_missing)
+    grid = asked.layout.grid
+    first, stop = _bounds(grid, region)
+    volumes = np.zeros((len(asked.numbers), *(stop - first)), asked.layout.dtype)
     if volumes.size:
-        for n, place, values in _stored(path, layout, numbers, _touched(layout.grid, first, stop)):
-            corner = place * layout.grid.brick
-            a, b = np.maximum(corner, first), np.minimum(corner + layout.grid.brick, stop)
+        for n, place, values in _stored(asked, _touched(grid, first, stop)):
+            corner = place * grid.brick
+            a, b = np.maximum(corner, first), np.minimum(corner + grid.brick, stop)
             volumes[(n, *_box(a - first, b - first))] = values[_box(a - corner, b - corner)]
     return volumes
 
 
 def read_projection(path: Path, frame: int) -> Float64[np.ndarray, "y x"]:
     """One volume's sum over z, Å⁻²: memory follows the molecule. Raises as `read_frames` does."""
-    path = Path(path)
-    layout, numbers = _asked(path, [frame], allow_missing=False)
-    total = np.zeros(layout.grid.shape[1:])
-    for _, place, values in _stored(path, layout, numbers, np.ones(layout.grid.n_bricks, bool)):
-        _, y, x = layout.grid.brick_slices(place)
+    asked = _asked(path, [frame], allow_missing=False)
+    grid = asked.layout.grid
+    total = np.zeros(grid.shape[1:])
+    for _, place, values in _stored(asked, np.ones(grid.n_bricks, bool)):
+        _, y, x = grid.brick_slices(place)
         total[y, x] += values.sum(axis=0, dtype=float)[: y.stop - y.start, : x.stop - x.start]
     return total
 
 
-def _stored(
-    path: Path, layout: StoreLayout, numbers: list[int], wanted: Bool[np.ndarray, "z y x"]
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(position in `numbers`, place, voxels) of every stored brick that is wanted.
+@dataclass(frozen=True)
+class _Asked:
+    """Frames of a store that may be read."""
+
+    path: Path
+    layout: StoreLayout
+    numbers: list[int]
+    """Of the frames, in the order asked for."""
+    records: dict[int, ShardRecord | None]
+    """Of their shards."""
+
+
+def _stored(asked: _Asked, wanted: Bool[np.ndarray, "z y x"]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(position among the frames, place, voxels) of every stored brick that is wanted.
 
     The next brick overwrites the voxels of the one before: they stay in the processor's cache.
     """
-    values = np.empty(layout.brick_shape[1:], _little(layout))
-    for n, place, stream in _packed(path, layout, numbers, wanted):
+    values = np.empty(asked.layout.brick_shape[1:], _little(asked.layout))
+    for n, place, stream in _packed(asked, wanted):
         unpack(stream, values)
         yield n, place, values
 
 
-def _packed(
-    path: Path, layout: StoreLayout, numbers: list[int], wanted: Bool[np.ndarray, "z y x"]
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(position in `numbers`, place, stream), by position and place. Raises `StoreDamage`."""
-    for shard, run in groupby(enumerate(numbers), lambda one: one[1] // layout.frames_per_shard):
-        with opened(path, layout, shard) as reader:
+def _packed(asked: _Asked, wanted: Bool[np.ndarray, "z y x"]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(position among the frames, place, stream), by position and place. Raises `StoreDamage`."""
+    n_each = asked.layout.frames_per_shard
+    for shard, run in groupby(enumerate(asked.numbers), lambda one: one[1] // n_each):
+        record = asked.records[shard]
+        # the size once more: the file may have gone or changed since the look at the ledger, and none is read as zeros
+        with opened(asked.path, asked.layout, shard, None if record is None else record.size) as reader:
             if reader is not None:
                 for n, number in run:
-                    for place, stream in reader.packed(number % layout.frames_per_shard, wanted):
+                    for place, stream in reader.packed(number % n_each, wanted):
                         yield n, place, stream
 
 
@@ -136,38 +148,36 @@ def _box(first: Int[np.ndarray, "3"], stop: Int[np.ndarray, "3"]) -> tuple[slice
     return tuple(slice(a, b) for a, b in zip(first.tolist(), stop.tolist(), strict=True))
 
 
-def _asked(path: Path, frames: Iterable[int] | Int[np.ndarray, " f"], allow_missing: bool) -> tuple[StoreLayout, list[int]]:
+def _asked(path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], allow_missing: bool) -> _Asked:
+    path = Path(path)
     layout, _ = read_layout(path)
     numbers = [int(frame) for frame in frames]
-    _check(path, layout, numbers, allow_missing)
-    return layout, numbers
-
-
-def _check(path: Path, layout: StoreLayout, frames: list[int], allow_missing: bool) -> None:
-    outside = [frame for frame in frames if not 0 <= frame < layout.n_frames]
+    outside = [frame for frame in numbers if not 0 <= frame < layout.n_frames]
     if outside:
         raise ValueError(f"no frame {outside[0]}: {path} has frames 0…{layout.n_frames - 1}")
-    missing = _missing(path, layout, frames)
+    shards = dict.fromkeys(frame // layout.frames_per_shard for frame in numbers)
+    records = {shard: ledger.read(path, layout, shard) for shard in shards}
+    # before anything is read: damage among the last frames costs no waiting for the first
+    for record in filter(None, records.values()):
+        ledger.check_size(path, layout, record)
+    asked = _Asked(path, layout, numbers, records)
+    missing = _missing(asked)
     if missing and not allow_missing:
         number, text = next(iter(missing.items()))
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise ValueError(f"frame {number}{more} of {path} is {text}; allow_missing=True reads what is there")
+    return asked
 
 
-def _missing(path: Path, layout: StoreLayout, frames: list[int]) -> dict[int, str]:
-    """Those of `frames` that are not done, and what the ledger says of them. Raises `StoreDamage`."""
+def _missing(asked: _Asked) -> dict[int, str]:
+    """Those of the frames that are not done, and what the ledger says of them."""
     missing = {}
-    known = {}
-    for frame in frames:
-        shard = frame // layout.frames_per_shard
-        if shard not in known:
-            known[shard] = ledger.read(path, layout, shard)
-            if known[shard] is not None:
-                ledger.check_size(path, layout, known[shard])
-        if known[shard] is None:
-            missing[frame] = "pending"
+    for number in asked.numbers:
+        record = asked.records[number // asked.layout.frames_per_shard]
+        if record is None:
+            missing[number] = "pending"
             continue
-        record = known[shard].frames[frame - known[shard].first_frame]
-        if record.status is not FrameStatus.DONE:
-            missing[frame] = f"{record.status.name.lower()}: {record.reason}" if record.reason else record.status.name.lower()
+        frame = record.frames[number - record.first_frame]
+        if frame.status is not FrameStatus.DONE:
+            missing[number] = f"{frame.status.name.lower()}: {frame.reason}" if frame.reason else frame.status.name.lower()
     return missing

@@ -19,15 +19,13 @@ def kept(values: Float[np.ndarray, "n t t t"], dtype: str, keepbits: int | None)
 
 
 def bit_rounded(values: Float32[np.ndarray, "n t t t"], keepbits: int) -> Float32[np.ndarray, "n t t t"]:
-    """Finite values rounded to `keepbits` (1…23) explicit mantissa bits, to nearest, ties to even; 23 returns the same array.
+    """Finite values rounded to `keepbits` (1…22) of float32's 23 explicit mantissa bits, to nearest, ties to even.
 
     |rounded - value| ≤ 2^-(keepbits+1) |value| for normal values (1.2e-38 and more); 0 stays 0, and no sign changes. Known as
     BitRound (Klöwer et al., Nat. Comput. Sci. 1 (2021) 713). Raises `ValueError` for another `keepbits`.
     """
-    if not 1 <= keepbits <= 23:
-        raise ValueError(f"keepbits must be 1…23 of float32's 23 mantissa bits, got {keepbits}")
-    if keepbits == 23:
-        return values
+    if not 1 <= keepbits <= 22:
+        raise ValueError(f"keepbits must be 1…22 of float32's 23 mantissa bits, or None for all, got {keepbits}")
     dropped = np.uint32(23 - keepbits)
     below_half, mask = np.uint32((1 << (22 - keepbits)) - 1), np.uint32(0xFFFFFFFF) << dropped
     result = np.empty(values.shape, np.float32)

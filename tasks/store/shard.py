@@ -11,8 +11,7 @@ of the same bricks (a test holds that), in more processor time.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,30 +30,27 @@ NOWHERE = np.uint64(2**64 - 1)
 """Offset and length of a brick that is not stored."""
 CHECKSUM = 4
 """Bytes of a crc32c."""
-PIECE = 1 << 20
-"""Bytes joined before they are hashed and written: few calls, and no second copy of the whole shard."""
 
 
-def write_shard(path: Path, layout: StoreLayout, shard: int, bricks: Bricks, threads: int = 1) -> tuple[int, str]:
+def write_shard(path: Path, layout: StoreLayout, shard: int, bricks: Bricks) -> tuple[int, str]:
     """Write the frames of `shard` into the store at `path`; returns the file's size in bytes and its sha256.
 
     `bricks`: all frames of the shard, values in Å⁻² of any float type, rounded here to the store's. Where every voxel is 0
-    no file is written, an old one is removed, and the answer is (0, ""). `threads`: cores that compress; the bytes do not
-    depend on it. Other threads may run Python meanwhile. Raises `ValueError` for bricks that do not fit the shard or overflow
-    float16, `OSError` of the disk.
+    no file is written, an old one is removed, and the answer is (0, ""). Memory beside the bricks: the file's size, once.
+    Other threads may run Python meanwhile. Raises `ValueError` for bricks that do not fit the shard or overflow float16,
+    `OSError` of the disk.
     """
     _check(layout, shard, bricks)
     node = path / "potential"
-    parts = _encoded(layout, bricks, _level(node), threads)
+    parts = _encoded(layout, bricks, _level(node))
     if not parts:
         atomic.remove(node, layout.shard_key(shard))
         return 0, ""
-    digest, pieces = hashlib.sha256(), []
-    for piece in _pieces(parts):
-        digest.update(piece)
-        pieces.append(piece)
-    atomic.write(node, layout.shard_key(shard), *pieces)
-    return sum(map(len, pieces)), digest.hexdigest()
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    atomic.write(node, layout.shard_key(shard), *parts)
+    return sum(map(len, parts)), digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,8 @@ class ShardReader:
     def packed(self, position: int, wanted: Bool[np.ndarray, "z y x"]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(place, stream) of each brick of one frame that is stored and `wanted`, in the order of their places (z, y, x).
 
-        `position`: of the frame in the shard. Raises `StoreDamage` where a stream is not what its checksum says.
+        `position`: of the frame in the shard. Raises `StoreDamage` where a stream is not what its checksum says, or the file
+        ends before it.
         """
         entries = self.index[position]
         places = np.argwhere((entries[..., 1] != NOWHERE) & wanted)
@@ -84,7 +81,7 @@ class ShardReader:
         offsets, lengths = entries[tuple(places.T)].astype(np.int64).T
         first = int(offsets.min())
         # one read: a frame's bricks lie side by side
-        data = np.frombuffer(os.pread(self.descriptor, int((offsets + lengths).max()) - first, first), np.uint8)
+        data = _read(self.descriptor, self.file, int((offsets + lengths).max()) - first, first)
         for place, start, length in zip(places, (offsets - first).tolist(), lengths.tolist(), strict=True):
             stream, checksum = data[start : start + length - CHECKSUM], data[start + length - CHECKSUM : start + length]
             if crc32c(stream) != int.from_bytes(checksum.tobytes(), "little"):
@@ -98,21 +95,30 @@ def unpack(stream: UInt8[np.ndarray, " n"], values: Float[np.ndarray, "t t t"]) 
 
 
 @contextmanager
-def opened(path: Path, layout: StoreLayout, shard: int) -> Iterator[ShardReader | None]:
-    """The shard's file in the store at `path`, or None where it has none. Raises `StoreDamage` for a damaged index, `OSError`."""
+def opened(path: Path, layout: StoreLayout, shard: int, size: int | None = None) -> Iterator[ShardReader | None]:
+    """The shard's file in the store at `path`, or None where it has none.
+
+    `size`: its bytes by its record (0: no file, every voxel is 0); None where there is no record. Raises `StoreDamage` for a
+    file of another size, none where there must be one, or a damaged index; `OSError`.
+    """
     file = layout.shard_file(path, shard)
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
+        if size:
+            raise _changed(file, "no file", size) from None
         yield None
         return
     try:
         shape = (layout.frames_per_shard, *layout.grid.n_bricks, 2)
         length = 8 * int(np.prod(shape))
-        start = os.fstat(descriptor).st_size - length - CHECKSUM
+        there = os.fstat(descriptor).st_size
+        if size is not None and there != size:
+            raise _changed(file, f"{there} bytes", size)
+        start = there - length - CHECKSUM
         if start < 0:
             raise _damage(file, "shorter than the index of a shard")
-        data = np.frombuffer(os.pread(descriptor, length + CHECKSUM, start), np.uint8)
+        data = _read(descriptor, file, length + CHECKSUM, start)
         if crc32c(data[:length]) != int.from_bytes(data[length:].tobytes(), "little"):
             raise _damage(file, "its index: a wrong checksum")
         yield ShardReader(file, layout, descriptor, data[:length].view("<u8").reshape(shape))
@@ -120,39 +126,33 @@ def opened(path: Path, layout: StoreLayout, shard: int) -> Iterator[ShardReader 
         os.close(descriptor)
 
 
-def _encoded(layout: StoreLayout, bricks: Bricks, level: int, threads: int) -> list[bytes]:
+def _read(descriptor: int, file: Path, length: int, start: int) -> UInt8[np.ndarray, " n"]:
+    """`length` bytes from `start` on. Raises `StoreDamage` where the file ends before."""
+    parts, end = [], start + length
+    while start < end:
+        # Linux reads 2^31 - 4096 bytes at most, and any system may read fewer than it is asked for
+        part = os.pread(descriptor, end - start, start)
+        if not part:
+            raise _damage(file, f"it ends after {os.fstat(descriptor).st_size} bytes, within what its index says")
+        parts.append(part)
+        start += len(part)
+    return np.frombuffer(b"".join(parts), np.uint8)  # of one part no copy is made
+
+
+def _encoded(layout: StoreLayout, bricks: Bricks, level: int) -> list[bytes]:
     """The parts of the shard's file in their order; none where every voxel is 0."""
     values = _rounded(bricks.values, layout.dtype)
     # a brick of -0 is empty too
     kept = np.flatnonzero(values.any(axis=(1, 2, 3)))
     if not len(kept):
         return []
-    streams = _streams([values[n] for n in kept], level, threads)
+    streams = [compress(values[n], level) for n in kept]
     parts = [part for stream in streams for part in (stream, crc32c(stream).to_bytes(CHECKSUM, "little"))]
     index = np.full((layout.frames_per_shard, *layout.grid.n_bricks, 2), NOWHERE, "<u8")
     lengths = np.array([len(stream) + CHECKSUM for stream in streams])
     index[bricks.frames[kept], *bricks.indices[kept].T] = np.column_stack([np.cumsum(lengths) - lengths, lengths])
     table = index.tobytes()
     return [*parts, table, crc32c(table).to_bytes(CHECKSUM, "little")]
-
-
-def _streams(values: Sequence[np.ndarray], level: int, threads: int) -> list[bytes]:
-    if threads == 1:
-        return [compress(value, level) for value in values]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda value: compress(value, level), values))
-
-
-def _pieces(parts: Sequence[bytes]) -> Iterator[bytes]:
-    held, size = [], 0
-    for part in parts:
-        held.append(part)
-        size += len(part)
-        if size >= PIECE:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
 
 
 def _level(node: Path) -> int:
@@ -188,3 +188,11 @@ def _check(layout: StoreLayout, shard: int, bricks: Bricks) -> None:
 def _damage(file: Path, got: str) -> StoreDamage:
     fix = "delete this file and run the same command again: it makes these frames anew"
     return StoreDamage(Problem("a shard is damaged", str(file), got, "the bytes that were written", fix))
+
+
+def _changed(file: Path, got: str, size: int) -> StoreDamage:
+    wanted = f"{size} bytes" if size else "no file: every voxel is 0"
+    fix = (
+        "where a run is at work on this store, read when it is done; else run the same command again: it makes these frames anew"
+    )
+    return StoreDamage(Problem("a shard is not what its record says", str(file), got, wanted, fix))

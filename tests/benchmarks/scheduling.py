@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,13 +61,14 @@ def held(dask_scheduler: Any) -> dict[str, int]:
 def measured(workers: int, n: int) -> dict[str, Any]:
     """One number of units through a cluster of its own."""
     began = time.perf_counter()
-    with launched(ClusterProfile(workers=workers, dashboard_port=0)) as running:
+    profile = ClusterProfile(workers=workers, dashboard_port=0)
+    with launched(profile) as running:
         up = time.perf_counter() - began
-        for _ in run_workload(running.client, Nothing(20), 3 * workers):  # workers import at their first tasks
+        for _ in run_workload(running.client, Nothing(20), profile.window * workers):  # workers import at their first tasks
             pass
         before, cpu, began = resident(), time.process_time(), time.perf_counter()
         marks: list[float] = []
-        for done, _ in enumerate(_all(running.client, n, workers), 1):
+        for done, _ in enumerate(run_workload(running.client, Nothing(n), profile.window * workers), 1):
             if done * 10 % n == 0:
                 marks.append(resident())
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -85,10 +85,6 @@ def measured(workers: int, n: int) -> dict[str, Any]:
         "worker_mb": round(worker_mb, 1),
         "scheduler_keeps": kept,
     }
-
-
-def _all(client: Any, n: int, workers: int) -> Iterator[Any]:
-    yield from run_workload(client, Nothing(n), 3 * workers)
 
 
 if __name__ == "__main__":

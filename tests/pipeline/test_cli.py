@@ -26,7 +26,7 @@ def test_help_is_fast_and_lists_the_commands(tmp_path, cryovox):
 )
 def test_help_schema_and_refused_recipes_import_nothing_heavy(tmp_path, arguments):
     (tmp_path / "bad.yaml").write_text("ensemble: {}\n")
-    heavy = ("jax", "distributed", "MDAnalysis", "tensorstore", "zarr", "matplotlib")
+    heavy = ("jax", "distributed", "MDAnalysis", "numba", "zarr", "matplotlib")
     code = f"""
 import sys
 sys.argv = ["cryovox", *{arguments!r}]

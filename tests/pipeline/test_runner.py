@@ -192,6 +192,25 @@ def test_a_fault_of_the_program_is_raised_as_it_is_with_the_workers_traceback(cl
     assert "in do\n" in failure.value.__notes__[0]
 
 
+@dataclass
+class Tactless(Faulty):
+    """Raises what can be pickled, but not read again."""
+
+    def do(self, unit):
+        class Awkward(Exception):
+            def __init__(self, one, two):
+                super().__init__(f"{one} and {two}")
+
+        if unit == 3:
+            raise Awkward("this", "that")
+        return super().do(unit)
+
+
+def test_a_fault_that_cannot_travel_comes_as_its_text(client, tmp_path):
+    with pytest.raises(RuntimeError, match="Awkward: this and that"):
+        list(run_workload(client, Tactless(tmp_path / "asked"), 2))
+
+
 def test_a_stop_lets_running_units_finish_and_starts_no_new_one(client, faulty):
     stop = threading.Event()
     work = faulty(n=1000, seconds=0.6)

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from cryovox.tasks.store.probe import DiskSpeed
 from cryovox.workflows import cost
-from cryovox.workflows.cost import Crew, Disk, Rates, Work, predict
+from cryovox.workflows.cost import Crew, Rates, Work, predict, worker_bytes
 from cryovox.workflows.pace import MOST, fitting
 
 RATES = Rates(
@@ -51,13 +52,13 @@ def test_more_workers_than_cores_gain_nothing():
 
 
 def test_stages_sum_to_what_the_workers_spend():
-    said = predict(RATES, WORK, Crew(2, 2), Disk(1e8, 0.01))
+    said = predict(RATES, WORK, Crew(2, 2), DiskSpeed(1e8, 0.01))
     assert sum(seconds for stage, seconds in said.spent.items() if stage != cost.DISK) == pytest.approx(worked(WORK), rel=1e-12)
     assert said.spent[cost.DISK] == pytest.approx(63 * 0.01 + 1000 * 600_000 / 1e8, rel=1e-12)
 
 
 def test_one_shard_at_a_time_waits_for_the_disk_and_two_hide_it():
-    disk = Disk(bytes_a_second=1e9, commit=0.05)
+    disk = DiskSpeed(bytes_a_second=1e9, commit=0.05)
     core, wait = worked(WORK) / 63, 0.05 + 1000 * 600_000 / 63 / 1e9
     assert wait < core
     one, two = (predict(RATES, WORK, Crew(2, 2, at_once), disk) for at_once in (1, 2))
@@ -67,12 +68,29 @@ def test_one_shard_at_a_time_waits_for_the_disk_and_two_hide_it():
 
 
 def test_a_slow_disk_is_the_bottleneck_by_latency_or_by_rate():
-    latency = predict(RATES, WORK, Crew(2, 2, 2), Disk(1e12, 4.0))
+    latency = predict(RATES, WORK, Crew(2, 2, 2), DiskSpeed(1e12, 4.0))
     assert latency.bottleneck == cost.DISK
     assert latency.seconds == pytest.approx(fixed(WORK) + 32 * (worked(WORK, 2) / 63 + 4.0 + 6e8 / 63 / 1e12) / 2, rel=1e-12)
-    rate = predict(RATES, WORK, Crew(64, 64, 2), Disk(1e6, 0.0))
+    rate = predict(RATES, WORK, Crew(64, 64, 2), DiskSpeed(1e6, 0.0))
     assert rate.bottleneck == cost.DISK
     assert rate.seconds == pytest.approx(fixed(WORK) + 600.0, rel=1e-12)
+
+
+def test_many_workers_on_one_disk_wait_for_its_rate_though_each_draws_longer_than_it_writes():
+    disk = DiskSpeed(5e7, 0.0)
+    assert worked(WORK) / 63 > 1000 * 600_000 / 63 / 5e7
+    said = predict(RATES, WORK, Crew(64, 64, 2), disk)
+    assert said.seconds == pytest.approx(fixed(WORK) + 12.0, rel=1e-12)
+    assert said.bottleneck == cost.DISK
+    assert predict(RATES, WORK, Crew(1, 1), disk).bottleneck == "render"
+
+
+def test_every_shard_in_hand_takes_memory():
+    rates = Rates({"render": 1.0}, 0.0, 0.0, 0.0, frame_bytes=7.0, frame_bricks=3.0)
+    taken = [worker_bytes(rates, Crew(2, 2, n), peak=1000, made=16, frames_per_shard=16, brick_bytes=100) for n in (1, 2, 3)]
+    assert taken == [1000, 1000 + 16 * 314, 1000 + 32 * 314]
+    assert worker_bytes(rates, Crew(2, 2, 1), peak=1000, made=1, frames_per_shard=16, brick_bytes=100) == 1000 + 15 * 314
+    assert worker_bytes(rates, Crew(2, 2, 1), peak=1000, made=16, frames_per_shard=8, brick_bytes=100) == 1000
 
 
 def test_a_scheduler_serves_one_task_after_another():

@@ -6,13 +6,13 @@ import pytest
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.base import CertificateSettings, RenderSettings
 from cryovox.tasks.render.certificate import limits
+from cryovox.tasks.store import ledger
 from cryovox.tasks.store.layout import StoreLayout, StoreSettings
-from cryovox.tasks.store.shard import opened
 from cryovox.workflows import footprint, rehearsal, resolve
 from cryovox.workflows.job import Job
 from cryovox.workflows.kinds import open_ensemble
 from cryovox.workflows.recipe import TrajectoryRecipe
-from cryovox.workflows.rehearsal import OwnShards, rates, rehearse, staged
+from cryovox.workflows.rehearsal import OwnShards, on_trial, rates, rehearse, room
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,27 @@ def test_each_part_has_shards_of_its_own_all_over_the_ensemble(n, each, parts, j
         assert np.diff([0, *first, 999]).max() < 250
 
 
-def test_frames_are_made_and_measured_and_nothing_else_is_touched(job, tmp_path):
-    with staged(job, tmp_path) as stage:
-        found = rehearse(stage, 0.2)
+def files(folder):
+    return {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+
+
+def test_frames_are_made_measured_and_taken_away_and_nothing_else_is_touched(job, tmp_path, monkeypatch):
+    with on_trial(job, tmp_path) as trial:
+        empty, most, withdraw = files(tmp_path), [], ledger.withdraw
+
+        def looked_at(*arguments):
+            most.append(sum(files(tmp_path).values()) - sum(empty.values()))
+            withdraw(*arguments)
+
+        monkeypatch.setattr(ledger, "withdraw", looked_at)
+        monkeypatch.setattr(rehearsal, "SLOW", 1000)  # the machine may be busy
+        found = rehearse(trial, 0.2)
         assert not job.store.exists()
         assert {timing.frames for timing in found.timings} <= {1, 2}
-        shard = next(s for s in range(98) if stage.single.layout.shard_file(stage.single.store, s).exists())
-        with opened(stage.single.store, stage.single.layout, shard) as reader:
-            assert 0 < reader.n_bricks <= 8
+        assert files(tmp_path) == empty
+    assert len(most) > len(found.timings)  # those of the warm-up too
+    assert 0 < max(most) <= room(job, 1)
+    assert room(job, 3) == 3 * room(job, 1)
     measured = rates([found, found])
     assert set(measured.seconds) >= {"read", "render", "check", "write"}
     assert all(seconds > 0 for seconds in measured.seconds.values())
@@ -67,7 +80,7 @@ def test_frames_are_made_and_measured_and_nothing_else_is_touched(job, tmp_path)
 
 
 def test_a_slow_first_frame_is_its_own_measure(job, tmp_path):
-    with staged(job, tmp_path) as stage:
-        found = rehearse(stage, 1e-6)
+    with on_trial(job, tmp_path) as trial:
+        found = rehearse(trial, 1e-6)
     assert len(found.timings) == 1
     assert found.opening == 0.0

@@ -61,6 +61,24 @@ def test_any_atoms_in_any_box_equal_the_direct_sum(shape, h, terms, variance, se
 
 
 @needs_numba
+@pytest.mark.parametrize("tolerance", [0.0, 1e-5])
+@pytest.mark.parametrize("place", [0.0, 150.0, 1e4, 1e20, -1e20])
+def test_atoms_far_outside_are_drawn_or_left_out_as_by_xla(tolerance, place):
+    far = np.array([[[place, 0.0, 0.0], [1.0, 2.0, 3.0]]])
+    a, v = np.array([[1.0], [0.5]]), np.array([[1e4], [2.0]])
+    numba, xla = both(VoxelGrid((32, 32, 32), 1.0), tolerance, far, a, v)
+    np.testing.assert_array_equal(numba.indices, xla.indices)
+    assert l2(numba.values, xla.values.astype(float)) <= 1e-5
+
+
+@needs_numba
+def test_arrays_of_another_order_are_the_same_atoms():
+    grid, (positions, a, v) = VoxelGrid((32, 32, 32), 1.0), protein(20, extent=10.0)
+    bricks = BrickEngine(grid, 1e-5, 64).render(np.asfortranarray(positions), np.asfortranarray(a), np.asfortranarray(v))
+    np.testing.assert_array_equal(bricks.values, BrickEngine(grid, 1e-5, 64).render(positions, a, v).values)
+
+
+@needs_numba
 @pytest.mark.parametrize("n", [75, 90, 96, 100, 128])  # bricks of 25, 30, 32, 25 and 32 voxels
 @pytest.mark.parametrize(
     ("table", "b_factor"), [("peng1996", 30.0), ("peng1996", 0.0), ("lobato2014", 10.0), ("peng1996", 300.0)]
@@ -132,7 +150,10 @@ def test_the_choice_follows_the_device_and_the_type(monkeypatch):
 
 WITHOUT = """
 import sys
-sys.modules["numba"] = None
+if sys.argv[1:]:
+    sys.path.insert(0, sys.argv[1])
+else:
+    sys.modules["numba"] = None
 import numpy as np
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.bricks import BrickEngine
@@ -148,13 +169,26 @@ except ValueError as error:
 
 def test_a_machine_without_numba_draws_with_xla():
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True, timeout=200)
-    assert done.stdout.startswith("bricks/xla/float32 | backend numba draws float32, where Numba is installed")
+    assert done.stdout.startswith("bricks/xla/float32 | Numba is not usable (")
+
+
+def test_a_numba_that_does_not_go_with_its_numpy_is_none(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 1.0 or less')")
+    command = [sys.executable, "-c", WITHOUT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    assert done.stdout.startswith("bricks/xla/float32 | Numba is not usable (Numba needs NumPy 1.0 or less)")
 
 
 UNWRITABLE = """
 import sys
 from numba.core import caching
-caching.CacheImpl._locator_classes = []
+def full(*_):
+    raise OSError(28, "no space left on device")
+if sys.argv[1] == "full":
+    caching.IndexDataCacheFile.save = full
+    caching.IndexDataCacheFile.load = lambda *_: None
+else:
+    caching.CacheImpl._locator_classes = []
 from cryovox.tasks.render import cpu_bricks
 import numpy as np
 from cryovox.tasks.grid import VoxelGrid
@@ -164,6 +198,7 @@ print(abs(bricks.values.sum() - 1) < 1e-5)
 
 
 @needs_numba
-def test_compiled_code_that_cannot_be_kept_is_compiled_again():
-    done = subprocess.run([sys.executable, "-c", UNWRITABLE], capture_output=True, text=True, check=True, timeout=200)
+@pytest.mark.parametrize("disk", ["full", "read-only"])
+def test_compiled_code_that_cannot_be_kept_is_compiled_again(disk):
+    done = subprocess.run([sys.executable, "-c", UNWRITABLE, disk], capture_output=True, text=True, check=True, timeout=200)
     assert done.stdout == "True\n"

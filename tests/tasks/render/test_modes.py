@@ -10,7 +10,7 @@ import pytest
 
 from cryovox.tasks.render import fft
 from cryovox.tasks.render.fft import FFTAtomRenderFn
-from cryovox.tasks.render.nufft import STEP, around, whole
+from cryovox.tasks.render.nufft import LEAST, around, whole
 from cryovox.tasks.scattering.parameters import LobatoScatteringFactorParameters
 from cryovox.tasks.volume.independent_atoms import IndependentAtomVolume
 
@@ -29,14 +29,32 @@ def molecule(width=4.0, centre=(0, 0, 0), n=40):
 @pytest.mark.parametrize("u", [1, 2])
 @pytest.mark.parametrize("centre", [(0, 0, 0), (20, -12, 15), (31, 24, -29)])
 def test_the_part_of_the_grid_where_atoms_lie_gives_what_all_of_it_gives(u, centre):
-    """Traced positions may be anywhere: then it is all of the grid. In the middle, aside, across the faces."""
+    """Traced positions may be anywhere: all of the grid for u = 1, blocks of modes above. Centred, aside, across the faces."""
     draw, volume = FFTAtomRenderFn(SHAPE, 1.0, eps=1e-6, upsampling=u, outside="wrap"), molecule(centre=centre)
     everywhere = np.asarray(jax.jit(draw)(volume))
-    np.testing.assert_allclose(draw(volume), everywhere, rtol=0, atol=1e-14 * np.abs(everywhere).max())
+    np.testing.assert_allclose(draw(volume), everywhere, rtol=0, atol=(1e-14 if u == 1 else 1e-6) * np.abs(everywhere).max())
+
+
+@pytest.mark.parametrize(("n", "h", "x"), [(29, 1.06, 15.37), (52, 1.5, 39.0), (40, 1.0, -20.0), (40, 1.0, 19.999999)])
+def test_an_atom_on_a_face_is_drawn_once_whatever_single_precision_makes_of_its_place(n, h, x):
+    points = np.float32([[x, 0.0, 0.0], [1.0, 2.0, 3.0]])
+    draw = FFTAtomRenderFn((n, n, n), h, upsampling=1, outside="wrap")
+    volume = IndependentAtomVolume.from_tabulated_parameters((points,), LobatoScatteringFactorParameters([6]), b_factors=30.0)
+    everywhere = np.asarray(jax.jit(draw)(volume))
+    np.testing.assert_allclose(draw(volume), everywhere, rtol=0, atol=1e-6 * np.abs(everywhere).max())
+
+
+@pytest.mark.usefixtures("x64")
+def test_atoms_outside_come_back_where_the_molecule_is():
+    """A box further off it is the same molecule, of the same size."""
+    shape, moved = (40, 40, 40), molecule(centre=(0, 0, 0))
+    away = jax.tree.map(lambda leaf: leaf + np.array([40.0, -80.0, 40.0]) if np.shape(leaf)[-1:] == (3,) else leaf, moved)
+    draw = FFTAtomRenderFn(shape, 1.0, eps=1e-6, upsampling=2, outside="wrap")
+    np.testing.assert_allclose(draw(away), draw(moved), rtol=0, atol=1e-12)
 
 
 def test_a_region_holds_every_kernel_and_follows_the_molecule():
-    fine, width = (200, 180, 220), 9
+    fine, width, sizes = (200, 180, 220), 9, set()
     for _ in range(50):
         centre, spread = DRAW.uniform(-40, 40, 3), DRAW.uniform(0, 20, 3)
         cells = DRAW.uniform(-1, 1, (30, 3)) * spread + centre
@@ -45,8 +63,9 @@ def test_a_region_holds_every_kernel_and_follows_the_molecule():
         begin, end = np.array(region.origin), np.array(region.origin) + region.size
         assert np.all(first >= begin)
         assert np.all(first + width <= end)
-        assert all(size % STEP == 0 for size in region.size)
-        assert np.all(region.size < 2 * spread[::-1] + width + 4 + STEP)
+        assert np.all(region.size < max(1.5 * (2 * spread.max() + width + 6), LEAST + 1))
+        sizes.update(region.size)
+    assert sizes <= {32, 48, 64, 96}
     assert around(np.array([[0.0, 0, 0], [111, 0, 0]]), fine, width) == whole(fine, width)
     assert around(np.zeros((0, 3)), fine, width) == whole(fine, width)
     assert around(np.array([[-110.0, -90, -100], [110, 90, 100]]), fine, width) == whole(fine, width)
@@ -86,8 +105,8 @@ def test_bytes_do_not_depend_on_the_number_of_cores():
     assert len(digests.pop().split()) == 2
 
 
-MEMORY = """
-import resource, sys
+MEMORY = r"""
+import re, sys
 import numpy as np
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.base import RenderSettings
@@ -101,7 +120,9 @@ def peak(n):
     grid = VoxelGrid((n, n, n), 1.0)
     volume = atoms.at(np.random.default_rng(0).uniform(-1, 1, (500, 3)) * float(sys.argv[2]) * n)
     FFTEngine(grid, settings).render(volume)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, arrays_of(volume, grid, settings) * 4 * n**3
+    # not getrusage's: that begins with the parent's
+    most = int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1]) * 1024
+    return most, arrays_of(volume, grid, settings) * 4 * n**3
 before, _ = peak(48)
 after, said = peak(192)
 print((after - before) / said)
@@ -109,6 +130,7 @@ print((after - before) / said)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from Linux's /proc")
 @pytest.mark.parametrize(("u", "reach"), [(1, 0.15), (2, 0.15), (1, 0.45), (2, 0.25)])
 def test_a_frame_takes_the_memory_that_is_said(u, reach):
     """`reach`: half the molecule's edge over the box's. What the first, small box took is not counted."""

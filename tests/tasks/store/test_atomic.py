@@ -25,6 +25,13 @@ def test_a_write_makes_folders_and_one_file(tmp_path: Path):
     assert (tmp_path / "c" / "7" / "0").read_bytes() == b"abc"
 
 
+def test_pieces_shorter_and_longer_than_the_buffer_come_one_after_the_other(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(atomic, "BUFFER", 16)
+    pieces = [bytes([n]) * n for n in (1, 16, 3, 0, 40, 15, 2, 200, 4)]
+    atomic.write(tmp_path, "0", *pieces)
+    assert (tmp_path / "0").read_bytes() == b"".join(pieces)
+
+
 def test_bytes_are_durable_before_the_name_and_the_name_before_the_return(tmp_path: Path, monkeypatch):
     atomic.write(tmp_path, "c/0", b"old")
     events = []

@@ -1,8 +1,10 @@
 """Frames, shards and files by arithmetic; and which folders are ours."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from cryovox.tasks.errors import Refusal
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store import template
-from cryovox.tasks.store.layout import StoreLayout, read_layout, run_folder
+from cryovox.tasks.store.layout import StoreLayout, StoreSettings, read_layout, run_folder
+
+RECIPES = Path(__file__).parents[3] / "configs" / "recipes"
 
 layouts = st.builds(
     StoreLayout,
@@ -98,7 +102,7 @@ def test_a_store_knows_its_layout(tmp_path: Path, layout: StoreLayout):
     template.create(tmp_path / "a.zarr", layout, {"recipe": {"tolerance": 1e-5}})
     found, attributes = read_layout(tmp_path / "a.zarr")
     assert found == layout
-    assert attributes == {"schema": 1, "complete": False, "recipe": {"tolerance": 1e-5}}
+    assert attributes == {"schema": 2, "complete": False, "recipe": {"tolerance": 1e-5}}
 
 
 def _nothing(path: Path) -> None:
@@ -127,7 +131,7 @@ def _zarr_with_odd_attributes(path: Path) -> None:
 
 
 def _without_potential(path: Path) -> None:
-    zarr.create_group(path, attributes={"cryovox": {"schema": 1}})
+    zarr.create_group(path, attributes={"cryovox": {"schema": 2}})
 
 
 @pytest.mark.parametrize(
@@ -147,9 +151,22 @@ def _edit(file: Path, change) -> None:
 
 
 def test_a_store_of_a_newer_schema_is_refused(begun: Path):
-    _edit(begun / "zarr.json", lambda v: v["attributes"]["cryovox"].update(schema=2))
+    _edit(begun / "zarr.json", lambda v: v["attributes"]["cryovox"].update(schema=3))
     with pytest.raises(Refusal, match="newer cryovox"):
         read_layout(begun)
+
+
+def test_a_store_of_an_older_schema_is_told_what_it_is_and_what_to_do(begun: Path):
+    """Its shards lay in folders, `c/0/0/0/0`, and would be taken for missing."""
+    _edit(begun / "zarr.json", lambda v: v["attributes"]["cryovox"].update(schema=1))
+    keys = {"chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}}}
+    _edit(begun / "potential" / "zarr.json", lambda v: v.update(keys))
+    with pytest.raises(Refusal, match="earlier cryovox") as caught:
+        read_layout(begun)
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.got, problem.wanted) == (str(begun), "schema 1", "schema 2")
+    assert "store.path" in problem.fix
+    assert "Zarr" in problem.fix
 
 
 def test_a_store_with_other_shards_is_refused(begun: Path):
@@ -168,3 +185,15 @@ def test_a_store_that_names_its_shards_otherwise_is_refused(begun: Path):
 
 def test_what_varies_lies_beside_the_store():
     assert run_folder(Path("out/adk.zarr")) == Path("out/adk.zarr.run")
+
+
+@pytest.mark.parametrize("kind", ["md-volumes", "latent-decoder", "map-poses"])
+def test_each_kinds_recipe_shows_every_key_of_the_store(kind: str):
+    """At the default, with what it means; and what draws atoms, where atoms are drawn."""
+    text = (RECIPES / f"{kind}.yaml").read_text()
+    (store,) = re.findall(r"(?ms)^store:\n(.*?)(?=^\S|\Z)", text)
+    for field in fields(StoreSettings):
+        assert re.search(rf"(?m)^  {field.name}: ", store), field.name
+    assert re.search(r"(?m)^  keepbits: null$", store)
+    assert re.search(r"(?m)^ +# .*1e-38 to 3e38", store)
+    assert bool(re.search(r"(?m)^  backend: auto +# \w", text)) == ("method: gaussian" in text)

@@ -1,11 +1,13 @@
 """Plain arrays back from a store: never a zero that means "not there"."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import cryovox
 from cryovox.tasks.errors import Refusal, StoreDamage
 from cryovox.tasks.store import ledger, template
 from cryovox.tasks.store import read as read_module
@@ -66,12 +68,20 @@ def test_a_region_with_steps_is_an_error(finished):
 
 
 def test_only_bricks_that_the_region_touches_are_unpacked(finished, monkeypatch):
-    path, layout, _ = finished
-    read = []
-    monkeypatch.setattr(read_module, "unpack", lambda *a, f=read_module.unpack: (read.append(1), f(*a))[1])
-    edge = layout.grid.brick
-    read_region(path, [4], (slice(0, edge), slice(0, edge), slice(0, edge)))
-    assert len(read) <= 1
+    path, layout, expected = finished
+    unpacked, wanted = [], []
+    monkeypatch.setattr(read_module, "unpack", lambda *a, f=read_module.unpack: (unpacked.append(1), f(*a))[1])
+    bricks = [layout.grid.brick_slices(place) for place in np.ndindex(*layout.grid.n_bricks)]
+    for one, other in itertools.product(bricks, bricks):
+        # from the first voxel of one brick to the first of the other
+        region = tuple(slice(a.start, b.start + 1) for a, b in zip(one, other, strict=True))
+        asked = np.zeros(layout.grid.shape, bool)
+        asked[region] = True
+        wanted.append(sum(bool(expected[4][brick].any() and asked[brick].any()) for brick in bricks))
+        unpacked.clear()
+        read_region(path, [4], region)
+        assert len(unpacked) == wanted[-1], region
+    assert set(wanted) == {0, 1, 2}
 
 
 @pytest.fixture
@@ -115,6 +125,35 @@ def test_a_lost_shard_is_damage_not_zeros(store: Path, layout: StoreLayout, dama
         read_frames(store, [1], allow_missing=allow_missing)
 
 
+READERS = {
+    "frames": read_frames,
+    "bricks": read_bricks,
+    "region": lambda path, frames: read_region(path, frames, (slice(0, 9), slice(0, 9), slice(0, 9))),
+    "projection": lambda path, frames: read_projection(path, frames[0]),
+    "what is there": lambda path, frames: read_frames(path, frames, allow_missing=True),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_shard_that_goes_while_it_is_read_is_damage_not_zeros(store: Path, layout: StoreLayout, monkeypatch, read):
+    """An `--overwrite`, or a shard that is made anew, between the look at the ledger and the opening of the file."""
+    monkeypatch.setattr(
+        ledger, "check_size", lambda *a, f=ledger.check_size: (f(*a), layout.shard_file(store, 0).unlink(missing_ok=True))
+    )
+    with pytest.raises(StoreDamage, match="no file") as caught:
+        read(store, [1])
+    assert caught.value.problem.where == str(layout.shard_file(store, 0))
+
+
+def test_a_shard_that_changes_while_it_is_read_is_damage_not_other_voxels(
+    store: Path, layout: StoreLayout, make_bricks, monkeypatch
+):
+    check = ledger.check_size
+    monkeypatch.setattr(ledger, "check_size", lambda *a: (check(*a), write_shard(store, layout, 0, make_bricks(layout, 7))))
+    with pytest.raises(StoreDamage, match="record says"):
+        read_frames(store, [1])
+
+
 @pytest.mark.parametrize("bad", [0, 1])
 def test_a_flipped_bit_is_damage_for_whoever_reads_that_brick(store: Path, layout: StoreLayout, bad: int):
     file = layout.shard_file(store, 0)
@@ -151,3 +190,9 @@ def test_a_projection_is_the_sum_over_z(finished):
     np.testing.assert_allclose(read_projection(path, 66), expected[66].sum(axis=0, dtype=float), rtol=1e-12)
     with pytest.raises(ValueError, match="0…66"):
         read_projection(path, 67)
+
+
+@pytest.mark.parametrize("name", ["read_frames", "read_region", "read_bricks"])
+def test_the_door_leads_to_every_way_of_reading(name: str):
+    assert name in cryovox.__all__
+    assert getattr(cryovox, name) is getattr(read_module, name)

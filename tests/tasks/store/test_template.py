@@ -147,11 +147,11 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path, layout: StoreLayout, make
 def test_attributes_say_whether_the_store_is_complete(tmp_path: Path, small: StoreLayout, do_shard):
     path = tmp_path / "a.zarr"
     template.create(path, small, {"recipe": "r"})
-    assert read_layout(path)[1] == {"schema": 1, "complete": False, "recipe": "r"}
+    assert read_layout(path)[1] == {"schema": 2, "complete": False, "recipe": "r"}
     for shard in range(3):
         do_shard(path, small, shard)
     template.finish(path, small, {"certificate": 1e-6})
-    assert read_layout(path)[1] == {"schema": 1, "complete": True, "recipe": "r", "certificate": 1e-6}
+    assert read_layout(path)[1] == {"schema": 2, "complete": True, "recipe": "r", "certificate": 1e-6}
 
 
 def test_frames_without_a_record_cannot_be_finished(tmp_path: Path, small: StoreLayout, do_shard):

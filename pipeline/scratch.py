@@ -1,0 +1,30 @@
+"""A folder that is thrown away: in memory where there is room, so that what is measured in it is no disk."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MEMORY = Path("/dev/shm")
+"""Where files lie in memory, on Linux. A container has often 64 MB of it."""
+SPARE = 16 << 20
+"""Bytes left to others, and to small files that nobody counted."""
+
+
+@contextmanager
+def scratch(name: str, needed: int) -> Iterator[Path]:
+    """An empty folder for `needed` bytes, gone after the block; this process's number is part of its name.
+
+    It lies in memory where so much is free, else in the system's temporary folder (`TMPDIR`). Raises `OSError`.
+    """
+    prefix = f"cryovox-{name}-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=_memory(needed), ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _memory(needed: int) -> Path | None:
+    if not os.access(MEMORY, os.W_OK | os.X_OK):
+        return None
+    return MEMORY if shutil.disk_usage(MEMORY).free >= needed + SPARE else None
