@@ -17,7 +17,8 @@ SPARE = 16 << 20
 def scratch(name: str, needed: int) -> Iterator[Path]:
     """An empty folder for `needed` bytes, gone after the block; this process's number is part of its name.
 
-    It lies in memory where so much is free, else in the system's temporary folder (`TMPDIR`). Raises `OSError`.
+    It lies in memory where so much is free, else in the system's temporary folder (`TMPDIR`): what is timed there waits for
+    that folder's disk. Raises `OSError`.
     """
     prefix = f"cryovox-{name}-{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=_memory(needed), ignore_cleanup_errors=True) as folder:

@@ -61,6 +61,7 @@ def test_a_shipped_recipe_is_planned_run_and_certified(folder, tmp_path, cryovox
     assert json.loads(state.stdout)["frames"]["done"] == 6
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_the_same_bytes(folder, tmp_path, cryovox, start, digests):
     name = "map-poses.yaml"
     whole = cryovox("run", folder / name, *with_set(name), "--set", "store.path=whole.zarr", cwd=tmp_path)

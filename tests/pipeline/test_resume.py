@@ -43,7 +43,7 @@ def workers_of(process):
     return [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
 
 
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_one_two_and_four_workers_write_the_same_store(tmp_path, arguments, cryovox, undisturbed, digests, workers):
     (tmp_path / "two.yaml").write_text(f"workers: {workers}\ndashboard_port: 0\n")
     done = cryovox(*arguments, cwd=tmp_path)
@@ -77,7 +77,7 @@ def test_a_killed_worker_is_replaced_in_the_same_run(tmp_path, arguments, start,
     assert digests(tmp_path / "adk.zarr") == undisturbed
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_the_run_with_75_and_the_line_to_resume(tmp_path, arguments, start, cryovox, undisturbed, digests, number):
     process = start(*arguments, "--overwrite", cwd=tmp_path)
     wait_for_shards(tmp_path / "adk.zarr", 3, process)

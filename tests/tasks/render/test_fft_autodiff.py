@@ -32,6 +32,11 @@ GIVEN = {"positions": POINTS[:4], "weights": WEIGHTS[:4], "b_factors": B_FACTORS
 GIVEN["angles"] = np.array([4.0, 7.0, -5.0])
 
 
+def same(options):
+    """To rounding; but where more modes are wanted than voxels, what is traced goes another way, the same to eps = 1e-12."""
+    return 1e-11 if options.get("upsampling", 1) > 1 else 1e-14
+
+
 def slope_and_gradient(loss, arguments, scale, seed=0):
     """Of the loss along a random direction: by a sixth-order central difference, and by reverse mode."""
     draw = np.random.default_rng(seed)
@@ -103,7 +108,7 @@ def test_h2_jit_and_vmap_over_frames_equal_a_loop(road):
     """H2: bare jax and equinox.filter_* alike, on frames of positions and on whole volumes, B and weights traced with them."""
     kind, options = ROADS[road]
     frames = np.random.default_rng(3).uniform(-5, 5, (3, 6, 3))
-    draw = FFTAtomRenderFn((12, 10, 11), 1.0, outside="wrap", **options)
+    draw = FFTAtomRenderFn((12, 10, 11), 1.0, eps=1e-12, outside="wrap", **options)
 
     def volume_of(points):
         return IndependentAtomVolume.from_tabulated_parameters(
@@ -111,7 +116,7 @@ def test_h2_jit_and_vmap_over_frames_equal_a_loop(road):
         )
 
     loop = np.stack([draw(volume_of(points)) for points in frames])
-    tolerance = {"rtol": 0, "atol": 1e-14 * np.abs(loop).max()}
+    tolerance = {"rtol": 0, "atol": same(options) * np.abs(loop).max()}
     render = lambda points: draw(volume_of(points))  # noqa: E731
     np.testing.assert_allclose(jax.vmap(render)(frames), loop, **tolerance)
     np.testing.assert_allclose(jax.jit(jax.vmap(render))(frames), loop, **tolerance)
@@ -125,7 +130,7 @@ def test_h2_holds_where_each_atom_has_a_traced_b_factor(road):
     """H2: for transforms, their range must be given, or taken from a volume."""
     kind, options = ROADS[road]
     volume = IndependentAtomVolume.from_tabulated_parameters((POINTS,), kind([7]), b_factors=(B_FACTORS,), weights=(WEIGHTS,))
-    draw = FFTAtomRenderFn((12, 10, 11), 1.0, **options)
+    draw = FFTAtomRenderFn((12, 10, 11), 1.0, eps=1e-12, **options)
     eager = np.asarray(draw(volume))
     if kind is LOBATO:
         for traced in (jax.jit(draw), lambda v: jax.vmap(draw)(jax.tree.map(lambda x: x[None], v))):
@@ -133,7 +138,7 @@ def test_h2_holds_where_each_atom_has_a_traced_b_factor(road):
                 traced(volume)
     fitted = draw.fitted_to(volume)
     for got in (fitted(volume), jax.jit(fitted)(volume), jax.vmap(fitted)(jax.tree.map(lambda x: x[None], volume))[0]):
-        np.testing.assert_allclose(got, eager, rtol=0, atol=1e-14 * np.abs(eager).max())
+        np.testing.assert_allclose(got, eager, rtol=0, atol=same(options) * np.abs(eager).max())
 
 
 @pytest.mark.parametrize("composite", [False, True])
@@ -145,7 +150,7 @@ def test_h2_auto_is_the_same_under_jit_or_refused(composite):
     with pytest.raises(ValueError, match=r"give a number .* render_fn.fitted_to\(volume\)"):
         jax.jit(draw)(volume)
     eager = np.asarray(draw(volume))
-    np.testing.assert_allclose(jax.jit(draw.fitted_to(volume))(volume), eager, rtol=0, atol=1e-14 * np.abs(eager).max())
+    assert np.linalg.norm(jax.jit(draw.fitted_to(volume))(volume) - eager) <= draw.eps * np.linalg.norm(eager)
 
 
 def test_a_b_factor_out_of_range_is_an_error_and_no_wrong_volume():

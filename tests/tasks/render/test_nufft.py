@@ -45,6 +45,7 @@ def test_float32_keeps_its_least_eps(eps):
     assert error(got, direct(points.astype(float), strengths.astype(complex), SHAPES[0])) < eps
 
 
+@pytest.mark.slow
 def test_float32_keeps_its_bound_at_128_voxels():
     """The stated bound in single precision: eps, and 2e-8 for each voxel along the longest axis."""
     n, draw = 128, np.random.default_rng(1)
