@@ -62,10 +62,10 @@ def _devices() -> tuple[bool | None, str]:
 
 
 def _kernel() -> tuple[bool | None, str]:
-    try:
-        importlib.import_module("numba")
-    except ImportError as error:
-        return None, f"Numba is not usable ({error}); JAX's kernel draws the same on a CPU, about ten times slower"
+    from ..tasks.render.bricks import why_not_numba
+
+    if problem := why_not_numba():
+        return None, f"{problem}, about ten times slower"
     return True, f"Numba {version('numba')}"
 
 
