@@ -6,6 +6,7 @@ import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
@@ -37,9 +38,12 @@ def run_workload(
     try:
         client.register_plugin(plugin)
         yield from _in_a_window(client, workload, window, stop)
+    except CommClosedError as error:
+        raise Interrupted(f"the cluster is lost ({error}); often workers lack memory: raise `memory_limit`") from error
     finally:
         if client.status == "running":
-            client.unregister_worker_plugin(plugin.name)
+            with suppress(CommClosedError):  # workers that are gone hold no plugin
+                client.unregister_worker_plugin(plugin.name)
 
 
 def _in_a_window(client: Client, workload: Workload, window: int, stop: Callable[[], str | None]) -> Iterator[tuple[int, Any]]:
@@ -52,9 +56,9 @@ def _in_a_window(client: Client, workload: Workload, window: int, stop: Callable
 
     def submit(units: tuple[int, ...], attempt: int) -> None:
         # the same key submitted twice runs once, so a name says which units and which attempt it is
-        name = f"{workload.key}-{units[0]}" + (f"-and-{len(units) - 1}" if len(units) > 1 else "")
-        name += f"-again{attempt}" if attempt else ""
-        future = client.submit(do_units, workload.key, units, key=name, pure=False, priority=-units[0])
+        first, others = units[0], len(units) - 1
+        name = f"{workload.key}-{first}" + (f"-and-{others}" if others else "") + (f"-again{attempt}" if attempt else "")
+        future = client.submit(do_units, workload.key, units, key=name, pure=False, priority=-first)
         running[future] = (units, attempt)
         future.add_done_callback(finished.put)
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,8 @@ def _little(layout: StoreLayout) -> np.dtype:
 
 
 def _bounds(grid: VoxelGrid, region: Region) -> tuple[Int[np.ndarray, "3"], Int[np.ndarray, "3"]]:
-    if any(along.step not in (None, 1) for along in region):
-        raise ValueError(f"a region has no steps, got {region}")
+    if len(region) != 3 or not all(isinstance(along, slice) and along.step in (None, 1) for along in region):
+        raise ValueError(f"a region is three slices (z, y, x) without steps, got {region}")
     first, stop, _ = np.array([along.indices(n) for along, n in zip(region, grid.shape, strict=True)]).T
     return first, np.maximum(first, stop)
 
@@ -151,7 +152,10 @@ def _box(first: Int[np.ndarray, "3"], stop: Int[np.ndarray, "3"]) -> tuple[slice
 def _asked(path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], allow_missing: bool) -> _Asked:
     path = Path(path)
     layout, _ = read_layout(path)
-    numbers = [int(frame) for frame in frames]
+    try:
+        numbers = [index(frame) for frame in frames]
+    except TypeError as error:
+        raise ValueError(f"frames are whole numbers in a list or array, such as [50], got {frames!r}") from error
     outside = [frame for frame in numbers if not 0 <= frame < layout.n_frames]
     if outside:
         raise ValueError(f"no frame {outside[0]}: {path} has frames 0…{layout.n_frames - 1}")

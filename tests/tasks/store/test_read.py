@@ -1,6 +1,8 @@
 """Plain arrays back from a store: never a zero that means "not there"."""
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +67,32 @@ def test_a_region_is_what_numpy_slices_from_the_volumes(finished, region):
 def test_a_region_with_steps_is_an_error(finished):
     with pytest.raises(ValueError, match="steps"):
         read_region(finished[0], [0], (slice(None), slice(None, None, 2), slice(None)))
+
+
+MISTAKES = """
+import sys
+import numpy as np
+from cryovox import read_frames, read_region
+for frames in (5, [1.5], ["a"], slice(0, 4), np.array([[1, 2]])):
+    try:
+        read_frames(sys.argv[1], frames)
+    except ValueError as error:
+        print(error)
+for region in ((slice(None), slice(None)), (slice(None), slice(None), 3)):
+    try:
+        read_region(sys.argv[1], [0], region)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_what_is_no_list_of_frames_or_no_region_is_told_what_would_be(finished):
+    """Without the type checker of the tests, as a user meets it."""
+    done = subprocess.run([sys.executable, "-c", MISTAKES, str(finished[0])], capture_output=True, text=True, check=True)
+    said = done.stdout.splitlines()
+    assert len(said) == 7
+    assert all("whole numbers in a list or array, such as [50], got " in line for line in said[:5])
+    assert all("three slices (z, y, x) without steps, got (slice(" in line for line in said[5:])
 
 
 def test_only_bricks_that_the_region_touches_are_unpacked(finished, monkeypatch):
