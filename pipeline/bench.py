@@ -10,8 +10,8 @@ import numpy as np
 from ..tasks.ensemble.specimen import write_specimen
 from ..tasks.errors import Problem, Refusal
 from ..tasks.store.probe import DiskSpeed, measure
-from .cluster import ClusterProfile
-from .plan import Estimate, Plan, plan
+from .plan import ELSEWHERE, Estimate, Plan, plan
+from .profile import ClusterProfile
 from .recipe import LoadedRecipe, load_recipe
 from .scratch import scratch
 
@@ -110,6 +110,9 @@ def _disk(folder: Path, fix: str) -> DiskSpeed:
 
 def _bench(loaded: LoadedRecipe, store: Path, profile: ClusterProfile, stop: Callable[[], str | None], disk: DiskSpeed) -> Bench:
     made = plan(loaded, store, profile, stop, disk, SECONDS)
+    if made.estimate is None and made.shards_left:
+        fix = "`--cluster local`, on the machine that is to be measured"
+        raise Refusal(Problem("this profile cannot be measured from here", "--cluster", ELSEWHERE, fix=fix))
     if made.estimate is None:
         fix = "measure another run of it: --set store.path=new.zarr"
         raise Refusal(Problem("nothing is left to do", str(store), "a store with all its frames", fix=fix))

@@ -24,6 +24,9 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, e.g. grid.voxel_size=2.0")
 ]
 Cluster = Annotated[str, typer.Option(metavar="PROFILE", help="Where to compute: a profile's name or file.")]
+ClusterOverrides = Annotated[
+    list[str] | None, typer.Option("--cluster-set", metavar="KEY=VALUE", help="Override a profile key, e.g. workers=4")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -53,12 +56,13 @@ def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
     cluster: Cluster = "local",
+    cluster_overrides: ClusterOverrides = None,
     overwrite: Annotated[bool, typer.Option(help="Start over: remove the store that is there.")] = False,
 ) -> None:
     """Render every frame of the recipe's ensemble into its store; run again to resume."""
     from .prepare import owned, prepare
 
-    loaded, profile, store = prepare(recipe, overrides or [], cluster, overwrite)
+    loaded, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite)
     from .foreground import in_the_foreground  # Dask and its kin: only for a recipe that is not refused
 
     resume = shlex.join(["cryovox", *(word for word in sys.argv[1:] if word != "--overwrite")])  # once is enough
@@ -68,11 +72,16 @@ def run(
 
 
 @app.command()
-def plan(recipe: RecipeFile, overrides: Overrides = None, cluster: Cluster = "local") -> None:
+def plan(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    cluster: Cluster = "local",
+    cluster_overrides: ClusterOverrides = None,
+) -> None:
     """Show what `run` would do, and about what it would take; write nothing."""
     from .prepare import prepare
 
-    loaded, profile, store = prepare(recipe, overrides or [], cluster, overwrite=False)
+    loaded, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite=False)
     from .plan import plan as make_plan
     from .signals import listening
     from .summary import plan_lines
@@ -90,14 +99,16 @@ def bench(
     ] = None,
     overrides: Overrides = None,
     cluster: Cluster = "local",
+    cluster_overrides: ClusterOverrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine; predict a recipe's time, size and bottleneck. Nothing stays on disk."""
-    from .cluster import load_profile
     from .prepare import prepare
+    from .profile import load_profile
 
-    chosen = None if recipe is None else prepare(recipe, overrides or [], cluster, overwrite=False)
-    profile = load_profile(cluster) if chosen is None else chosen[1]
+    where = cluster, cluster_overrides or []
+    chosen = None if recipe is None else prepare(recipe, overrides or [], *where, overwrite=False)
+    profile = load_profile(*where) if chosen is None else chosen[1]
     from .bench import bench as measure
     from .bench import bench_specimen
     from .signals import listening

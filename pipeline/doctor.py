@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .launch import cores
+from .node import cores
 
 REQUIRED = ("numpy", "jax", "equinox", "dask", "distributed", "zarr", "numcodecs", "MDAnalysis", "gemmi", "mrcfile", "bokeh")
 

@@ -63,19 +63,21 @@ def load(path: Path) -> Document:
     return Document(name, value, places)
 
 
-def override(document: Document, assignments: Sequence[str]) -> Document:
-    """`document` with each `a.b=VALUE` of `--set` put in, the last of two for one key; VALUE is YAML.
+def override(
+    document: Document, assignments: Sequence[str], option: str = "--set", like: str = "grid.voxel_size=1.5"
+) -> Document:
+    """`document` with each `a.b=VALUE` of the command line's `option` put in, the last of two for one key; VALUE is YAML.
 
     Raises `Refusal` with a problem for each assignment that cannot be read or leads through a value that has no keys.
     """
     value, places = document.value, dict(document.places)
     problems: list[Problem] = []
     for assignment in assignments:
-        where = f"--set {assignment}"
+        where = f"{option} {assignment}"
         path, equals, text = assignment.partition("=")
         keys = tuple(path.strip().split("."))
         if not equals or not all(keys) or not text.strip():
-            problems.append(Problem("an override cannot be read", where, wanted="KEY.KEY=VALUE", fix="--set grid.voxel_size=1.5"))
+            problems.append(Problem("an override cannot be read", where, wanted="KEY.KEY=VALUE", fix=f"{option} {like}"))
             continue
         try:
             new, _ = read(text, where, lines=False)

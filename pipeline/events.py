@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. `kind`: started, stage, shard, warning, refused, stopping, finished."""
+    """One thing that happened. `kind`: stage, dashboard, waiting, workers, started, shard, warning, stopping, or one of
+    `tally.ENDS`."""
 
     kind: str
     text: str = ""
@@ -42,6 +43,10 @@ class Events:
         """Tells every listener."""
         event = Event(kind, text, facts)
         self._each(lambda listener: listener.hear(event))
+
+    def add(self, listener: Listener) -> None:
+        """One more, who hears what comes."""
+        self._listeners.append(listener)
 
     def close(self) -> None:
         """Closes every listener."""

@@ -3,7 +3,7 @@
 import errno
 from enum import IntEnum
 
-from ..tasks.errors import DecoderFault, FrameFault, LockLost, Refusal, StoreDamage
+from ..tasks.errors import DecoderFault, DeviceLost, DeviceMemory, FrameFault, LockLost, Refusal, StoreDamage
 
 
 class Exit(IntEnum):
@@ -46,7 +46,7 @@ def exit_of(error: BaseException) -> Exit | None:
     """The exit code that an exception stands for; None where it is a fault of the program and wants its traceback."""
     if isinstance(error, Refusal):
         return Exit.REFUSED
-    if isinstance(error, FrameFault | DecoderFault | StoreDamage | UnitFailed):
+    if isinstance(error, FrameFault | DecoderFault | DeviceLost | DeviceMemory | StoreDamage | UnitFailed):
         return Exit.STOPPED
     if isinstance(error, Interrupted | LockLost | KeyboardInterrupt) or (isinstance(error, OSError) and error.errno in NO_SPACE):
         return Exit.INTERRUPTED

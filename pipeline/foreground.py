@@ -7,14 +7,15 @@ from rich.console import Console
 
 from ..tasks.errors import Refusal
 from ..tasks.store.lock import RunLock
-from .cluster import ClusterProfile
 from .events import Events
 from .exits import Exit, exit_of
+from .profile import ClusterProfile
 from .progress import Bar, LogFile, ProgressFile
 from .recipe import LoadedRecipe
 from .run import run
 from .signals import listening
 from .summary import outcome_lines
+from .tally import Tally
 
 
 def in_the_foreground(
@@ -22,9 +23,10 @@ def in_the_foreground(
 ) -> Exit:
     """Runs the recipe and says how it went; `command` is the line that resumes it. A `Refusal` is left to the caller."""
     console = Console(stderr=True)
-    events = Events([LogFile(folder), ProgressFile(folder), Bar(console)])
+    tally = Tally(store, loaded.name)
+    events = Events([tally, LogFile(folder), ProgressFile(folder, tally), Bar(console)])
     try:
-        with listening(lambda text: events.say("stage", text)) as signals:
+        with listening(lambda text: events.say("stopping", text)) as signals:
             outcome = run(loaded, profile, store, overwrite, lock, events, signals)
     except Refusal as refusal:
         events.say("refused", reason=str(refusal))
@@ -32,10 +34,11 @@ def in_the_foreground(
     except BaseException as error:  # every end is written down; a fault of the program then goes its way, with its traceback
         code = exit_of(error)
         if code is None:
-            events.say("stopping", "", reason="".join(traceback.format_exception(error)))
+            events.say("crashed", reason="".join(traceback.format_exception(error)))
             raise
         kept = "Nothing that was done is lost." if store.exists() else "No store was begun."
-        events.say("stopping", f"{error}\n{kept} {_NEXT[code]}\n  {command}", reason=str(error))
+        end = "interrupted" if code is Exit.INTERRUPTED else "stopped"
+        events.say(end, f"{error}\n{kept} {_NEXT[code]}\n  {command}", reason=str(error))
         return code
     finally:
         events.close()

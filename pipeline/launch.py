@@ -1,93 +1,118 @@
-"""Starts the Dask cluster that a profile asks for; every connection is TLS, also on loopback."""
+"""Starts the Dask cluster that a profile asks for, or joins one that is there; every connection that is made here is TLS."""
 
-import logging
-import os
-import signal
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from multiprocessing import resource_tracker
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import dask.config
-from distributed import Client, LocalCluster
-from distributed.security import Security
+from distributed import Client
 
-from .cluster import ClusterProfile
+from .crew import present
+from .environment import environment_of
 from .exits import Interrupted
+from .preload import PRELOAD
+from .profile import ClusterProfile, GpuNodeProfile, LocalProfile, SchedulerProfile, SlurmProfile
 
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "OMP_NUM_THREADS": "1",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-}
-"""Of a CPU worker, set before its interpreter starts: JAX reads it at import, and TF_CPP… silences its start-up lines."""
 
-CONFIGURATION = {
-    "distributed.worker.preload": ["cryovox.pipeline.worker"],
-    "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
-    # a run without workers ends with an error instead of waiting for ever
-    "distributed.scheduler.no-workers-timeout": "120s",
-    # decoding and XLA's compiler hold the GIL; a worker that does is not dead
-    "distributed.scheduler.worker-ttl": "10 minutes",
-    "distributed.comm.timeouts.connect": "60s",
-}
+def configuration(profile: ClusterProfile) -> dict[str, Any]:
+    """Dask's, of driver, scheduler and the workers that are started here."""
+    patience = profile.queue_timeout if isinstance(profile, SlurmProfile) else 120
+    return {
+        "distributed.worker.preload": [PRELOAD],
+        "distributed.nanny.pre-spawn-environ": environment_of(profile),
+        # a run without workers ends with an error instead of waiting for ever
+        "distributed.scheduler.no-workers-timeout": f"{patience}s",
+        # decoding and XLA's compiler hold the GIL; a worker that does is not dead
+        "distributed.scheduler.worker-ttl": "10 minutes",
+        "distributed.comm.timeouts.connect": "60s",
+    }
+
+
+Opener = Callable[[Any, Path, Mapping[str, str]], AbstractContextManager[Client]]
+"""(profile, run folder, environment of the workers) to a client that is connected for as long as the block runs."""
 
 
 @dataclass(frozen=True)
+class _Kind:
+    module: str
+    """Beside this one; has `opened` (an `Opener`) and `check`. Imported where it is asked for: it may bring Dask and its kin."""
+    patience: Callable[[Any], float]
+    """Seconds to wait for the first worker."""
+
+
+_KINDS: dict[type[ClusterProfile], _Kind] = {
+    LocalProfile: _Kind("local", lambda _: 120.0),
+    GpuNodeProfile: _Kind("gpu_node", lambda _: 300.0),
+    SlurmProfile: _Kind("slurm", lambda profile: profile.queue_timeout),
+    SchedulerProfile: _Kind("attached", lambda profile: profile.workers_timeout),
+}
+LOOK = 2.0
+"""Seconds between two questions how many workers there are."""
+
+
+def check(profile: ClusterProfile) -> None:
+    """Raises `Refusal` where this machine lacks what the profile needs: a package, a command, a GPU."""
+    _module(profile).check(profile)
+
+
+def _module(profile: ClusterProfile) -> Any:
+    return import_module(f".{_KINDS[type(profile)].module}", __package__)
+
+
+@dataclass
 class Running:
     """A cluster that answers."""
 
     client: Client
-    n_workers: int
-    dashboard: str
-    """Link, or why there is none."""
+    profile: ClusterProfile
+    _seen: tuple[float, int] = field(default=(float("-inf"), 0))
 
+    @property
+    def n_workers(self) -> int:
+        """Workers that are there; asked for every two seconds."""
+        when, n = self._seen
+        if time.monotonic() - when >= LOOK:
+            n = len(present(self.client))
+            self._seen = time.monotonic(), n
+        return n
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    @property
+    def window(self) -> int:
+        """Tasks that should be with the cluster."""
+        return self.profile.window * max(1, self.n_workers)
+
+    def wait(self, stop: Callable[[], str | None], say: Callable[[str], None]) -> None:
+        """Until there is a worker. Raises `Interrupted` where none comes in time, or for what `stop` answers."""
+        patience = _KINDS[type(self.profile)].patience(self.profile)
+        began, said = time.monotonic(), 0.0
+        while not present(self.client):
+            waited = time.monotonic() - began
+            if reason := stop():
+                raise Interrupted(reason)
+            if waited > patience:
+                raise Interrupted(f"no worker came in {patience:.0f} s")
+            if waited - said > min(60.0, 5.0 + said):  # sooner at first
+                said = waited
+                say(f"waiting for the first worker since {waited:.0f} s")
+            time.sleep(0.2)
 
 
 @contextmanager
-def launched(profile: ClusterProfile) -> Iterator[Running]:
-    """The cluster, for as long as the block runs; its processes are gone afterwards.
+def launched(profile: ClusterProfile, run_folder: Path) -> Iterator[Running]:
+    """The cluster, for as long as the block runs; what was started for it is gone afterwards. It may have no worker yet.
 
-    Raises `Interrupted` where the workers do not come up.
+    Raises `Refusal` where this machine lacks what the profile needs, `Interrupted` where the cluster does not come up.
     """
-    n_workers = cores() if profile.workers == "auto" else profile.workers
+    check(profile)
+    opened: Opener = _module(profile).opened
     with ExitStack() as stack:
-        stack.enter_context(dask.config.set(CONFIGURATION))
-        with _deaf_threads(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Port .* is already in use")  # the link that is printed has the port
-            try:
-                cluster = stack.enter_context(
-                    LocalCluster(
-                        n_workers=n_workers,
-                        threads_per_worker=profile.threads,
-                        processes=True,
-                        memory_limit=profile.memory_limit,
-                        security=Security.temporary(),
-                        host="127.0.0.1",
-                        dashboard_address=f"127.0.0.1:{profile.dashboard_port}",
-                        silence_logs=logging.WARNING,
-                    )
-                )
-                client = stack.enter_context(Client(cluster, set_as_default=False))
-            except (RuntimeError, OSError) as error:
-                raise Interrupted(f"the workers did not start: {error}") from error
-        yield Running(client, n_workers, str(cluster.dashboard_link))  # pyright: ignore[reportAttributeAccessIssue]
-
-
-@contextmanager
-def _deaf_threads() -> Iterator[None]:
-    """Threads started in the block never take SIGINT, nor do the processes that they start: Ctrl-C is for this thread alone.
-
-    A worker that is still importing has no handler of its own yet. What strikes meanwhile is delivered at the end.
-    """
-    resource_tracker.ensure_running()  # whoever starts it first is given SIGINT back, as a side effect
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        stack.enter_context(dask.config.set(configuration(profile)))
+        try:
+            client = stack.enter_context(opened(profile, run_folder, environment_of(profile)))
+        except (RuntimeError, OSError) as error:
+            raise Interrupted(f"the cluster did not start: {error}") from error
+        yield Running(client, profile)

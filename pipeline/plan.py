@@ -17,8 +17,8 @@ from ..workflows.extents import FindExtents, joined
 from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
 from ..workflows.rehearsal import Rehearsed, rates
-from .cluster import ClusterProfile
-from .launch import cores
+from .node import cores
+from .profile import ClusterProfile, LocalProfile, SlurmProfile
 from .recipe import LoadedRecipe
 from .rehearse import company
 
@@ -62,7 +62,7 @@ class Plan:
     """Of the engine's arrays in each worker."""
     notes: tuple[str, ...]
     estimate: Estimate | None
-    """None where nothing is left to do."""
+    """None where nothing is left to do, or where it would be done on machines unlike this one."""
 
 
 def plan(
@@ -79,17 +79,30 @@ def plan(
     `FrameFault` for a bad frame among those that it looks at, `Interrupted`.
     """
     crew = crew_of(profile, cores())
-    with company(min(crew.workers, crew.cores)) as players:
+    if crew is None:
+        return _planned(loaded, store, None, disk, None)
+    with company(min(crew.workers, cores())) as players:
         return _planned(loaded, store, crew, disk, lambda job: players.rehearse(job, seconds, stop))
 
 
-def crew_of(profile: ClusterProfile, cores: int) -> Crew:
-    """The workers of a profile on so many cores; each has no more shards in hand than tasks."""
-    workers = cores if profile.workers == "auto" else profile.workers
-    return Crew(workers, cores, min(profile.threads, profile.window))
+def crew_of(profile: ClusterProfile, cores: int) -> Crew | None:
+    """The workers of a profile where this machine has so many cores; each has no more shards in hand than tasks.
+
+    None where what is measured on these cores says nothing of theirs: GPUs, and workers that others have started.
+    """
+    at_once = min(profile.threads, profile.window)
+    if isinstance(profile, LocalProfile):
+        return Crew(cores if profile.workers == "auto" else profile.workers, cores, at_once)
+    if isinstance(profile, SlurmProfile) and not profile.gpus:  # a core for each, taken to be like these
+        workers = profile.jobs if profile.adapt is None else profile.adapt.maximum
+        return Crew(workers, workers, at_once)
+    return None
 
 
-def _planned(loaded: LoadedRecipe, store: Path, crew: Crew, disk: DiskSpeed | None, rehearse: Rehearse) -> Plan:
+ELSEWHERE = "no estimate of the time: it is measured on this machine's cores, and this profile draws elsewhere"
+
+
+def _planned(loaded: LoadedRecipe, store: Path, crew: Crew | None, disk: DiskSpeed | None, rehearse: Rehearse | None) -> Plan:
     ensemble = open_ensemble(loaded.recipe, loaded.folder)
     n = ensemble.n_frames
     found, estimated, surveyed = resume.existing(store, loaded.recipe), False, 0
@@ -116,8 +129,8 @@ def _planned(loaded: LoadedRecipe, store: Path, crew: Crew, disk: DiskSpeed | No
         shards_left=len(left),
         brick_bytes=n * job.footprint.bricks * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,
         working_bytes=job.footprint.working_bytes,
-        notes=ensemble.notes,
-        estimate=_estimate(job, left, surveyed, crew, disk, rehearse) if left else None,
+        notes=ensemble.notes if rehearse else (*ensemble.notes, ELSEWHERE),
+        estimate=_estimate(job, left, surveyed, crew, disk, rehearse) if left and crew and rehearse else None,
     )
 
 

@@ -9,13 +9,15 @@ from ..tasks.errors import Problem, Refusal
 from ..tasks.store.layout import read_layout, run_folder
 from ..tasks.store.lock import RunLock, acquire
 from ..workflows import resume
-from .cluster import ClusterProfile, load_profile
+from .profile import ClusterProfile, load_profile
 from .recipe import LoadedRecipe, load_recipe
 
 
-def prepare(recipe: Path, overrides: Sequence[str], cluster: str, overwrite: bool) -> tuple[LoadedRecipe, ClusterProfile, Path]:
+def prepare(
+    recipe: Path, overrides: Sequence[str], cluster: str, cluster_overrides: Sequence[str], overwrite: bool
+) -> tuple[LoadedRecipe, ClusterProfile, Path]:
     """Everything that can be refused without reading an input: recipe, profile, and what is at the store's path."""
-    loaded, profile = load_recipe(recipe, overrides), load_profile(cluster)
+    loaded, profile = load_recipe(recipe, overrides), load_profile(cluster, cluster_overrides)
     store = Path(loaded.recipe.store.path).resolve()  # one folder has one lock, by whatever name it is called
     try:
         _place(store, loaded, overwrite)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from .events import Event
+from .tally import Tally
 
 
 class _Rate(ProgressColumn):
@@ -35,7 +36,7 @@ class Bar:
             self._task = self._progress.add_task("volumes", total=event.facts["frames"], completed=event.facts["done"])
             self._progress.start()
         if event.kind == "shard" and self._task is not None:
-            self._progress.update(self._task, advance=event.facts["frames"])
+            self._progress.update(self._task, advance=sum(event.facts[name] for name in ("done", "skipped", "failed")))
         elif event.text and event.kind != "shard":
             self._console.print(event.text, highlight=False, markup=False, soft_wrap=True)
 
@@ -73,32 +74,17 @@ class LogFile:
 
 
 class ProgressFile:
-    """`progress.json`: the state of the run, replaced whole at most once a second, so that a reader never sees half of it."""
+    """`progress.json`: the tally, replaced whole at most once a second, so that a reader never sees half of it."""
 
-    def __init__(self, folder: Path):
-        self._path = folder / "progress.json"
-        self._state: dict = {"state": "starting", "frames": 0, "done": 0}
-        self._began: tuple[float, int] | None = None
-        self._written = 0.0
+    def __init__(self, folder: Path, tally: Tally):
+        self._path, self._tally = folder / "progress.json", tally
+        self._written = float("-inf")
 
     def hear(self, event: Event) -> None:
-        """Counts, and writes."""
-        state = self._state
-        if event.kind == "started":
-            state.update(state="running", **event.facts)
-            self._began = (event.at, event.facts["done"])
-        elif event.kind == "shard":
-            state["done"] += event.facts["frames"]
-            state["bytes"] = state.get("bytes", 0) + event.facts["bytes"]
-        if event.kind in ("refused", "stopping", "finished"):
-            state.update(state=event.kind, seconds_left=None, **event.facts)
-        elif self._began and state["done"] > self._began[1] and event.at > self._began[0]:  # clocks are set back
-            rate = (state["done"] - self._began[1]) / (event.at - self._began[0])
-            state["frames_per_second"] = round(rate, 3)
-            state["seconds_left"] = round((state["frames"] - state["done"]) / rate, 1)
-        if event.kind != "shard" or event.at - self._written >= 1:
+        """Writes; the tally has heard it before."""
+        if event.kind != "shard" or not 0 <= event.at - self._written < 1:  # clocks are set back
             self._written = event.at
-            self._write({**state, "updated": event.at})
+            self._write(self._tally.state)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .environment import ON_CPU
 from .exits import Interrupted
 from .scratch import scratch
 
@@ -104,9 +105,7 @@ def _serve(pipe: Connection, place: int) -> None:
 
 
 def _answer(pipe: Connection) -> tuple["Rehearsed", int]:
-    from .launch import ENVIRONMENT
-
-    os.environ.update(ENVIRONMENT)
+    os.environ.update(ON_CPU)
     from ..tasks.render import bricks  # noqa: F401  (brings JAX, while the parent reads its inputs)
     from ..workflows import shards  # noqa: F401  (brings the codecs)
     from ..workflows.rehearsal import rehearse

@@ -19,12 +19,15 @@ from ..workflows.extents import FindExtents, joined
 from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
 from ..workflows.recipe import Recipe, recipe_hash
-from .cluster import ClusterProfile
+from .crew import Crew
 from .events import Events
-from .launch import launched
+from .fitness import Expected
+from .launch import Running, check, launched
+from .profile import ClusterProfile
 from .recipe import LoadedRecipe
 from .runner import run_workload
 from .signals import Signals
+from .worker import ExaminationPlugin
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def run(
 
     Raises whatever `exits.exit_of` knows. With `overwrite` the old store goes only once the new one can be made.
     """
+    check(profile)
     recipe, found = loaded.recipe, None if overwrite else resume.existing(store, loaded.recipe)
     ensemble = open_ensemble(recipe, loaded.folder)
     for note in ensemble.notes:
@@ -60,7 +64,7 @@ def run(
         workload = _work(job, events)
         if not workload.units:
             return _close(job, events, 0, 0.0)
-    with _cluster(profile, events, signals) as do:
+    with _cluster(profile, lock, events, signals) as do:
         if found is None:
             extents = joined(part for _, part in do(_all_extents(recipe, ensemble)))
             layout = resolve.layout_of(recipe, ensemble, extents)
@@ -71,23 +75,45 @@ def run(
         events.say("started", frames=job.layout.n_frames, done=job.layout.n_frames - waiting, store=str(job.store))
         began = time.perf_counter()
         for _, receipt in do(workload):
-            facts: dict[str, Any] = {"shard": receipt.shard, "frames": sum(receipt.statuses), "bytes": receipt.size}
-            events.say("shard", mass_error=receipt.mass_error, seconds=dict(receipt.seconds), **facts)
+            done, skipped, failed = receipt.statuses
+            facts: dict[str, Any] = {"shard": receipt.shard, "done": done, "skipped": skipped, "failed": failed}
+            events.say("shard", bytes=receipt.size, mass_error=receipt.mass_error, seconds=dict(receipt.seconds), **facts)
         seconds = time.perf_counter() - began
     return _close(job, events, waiting, seconds)
 
 
 @contextmanager
-def _cluster(profile: ClusterProfile, events: Events, signals: Signals) -> Iterator[Any]:
+def _cluster(profile: ClusterProfile, lock: RunLock, events: Events, signals: Signals) -> Iterator[Any]:
     """Inside the block, the value runs a workload on the profile's cluster and yields what comes back."""
-    with launched(profile) as running:
-        events.say("stage", f"dashboard: {running.dashboard}", workers=running.n_workers)
+    with launched(profile, lock.run_folder) as running:
+        events.say("dashboard", f"dashboard: {running.client.dashboard_link}", link=running.client.dashboard_link)
+        crew = Crew(running.client, lambda text: events.say("warning", text))
+        running.client.register_plugin(ExaminationPlugin(Expected.of(lock.run_folder, lock.uuid)))
+        watch = _Watch(running, events, signals)
 
         def do(workload: Workload) -> Iterator[tuple[int, Any]]:
-            with signals.asked_for() as stop:
-                yield from run_workload(running.client, workload, profile.window * running.n_workers, stop)
+            with signals.asked_for():
+                running.wait(watch, lambda text: events.say("waiting", text))
+                yield from run_workload(running.client, workload, lambda: running.window, watch, crew)
 
         yield do
+
+
+class _Watch:
+    """Asked often while a workload runs: why it must stop; tells meanwhile how many workers there are."""
+
+    def __init__(self, running: Running, events: Events, signals: Signals):
+        self._running, self._events, self._signals = running, events, signals
+        self._workers = 0
+
+    def __call__(self) -> str | None:
+        workers = self._running.n_workers
+        if workers != self._workers:
+            if not workers:
+                self._events.say("waiting", "no worker is left; waiting for others")
+            self._workers = workers
+            self._events.say("workers", workers=workers)
+        return self._signals.reason()
 
 
 def _all_extents(recipe: Recipe, ensemble: Ensemble) -> FindExtents:

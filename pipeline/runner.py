@@ -4,7 +4,7 @@ import heapq
 import queue
 import time
 from asyncio import CancelledError
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -13,9 +13,10 @@ from distributed import Client, Future, KilledWorker
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoValidWorkerError
 
-from ..tasks.errors import DecoderFault
+from ..tasks.errors import DecoderFault, DeviceLost
 from ..workflows.base import Workload
 from ..workflows.pace import Pace
+from .crew import Crew
 from .exits import NO_SPACE, Exit, Interrupted, UnitFailed, exit_of
 from .worker import Reply, WorkloadPlugin, do_units
 
@@ -26,18 +27,22 @@ GRACE = 10.0
 
 
 def run_workload(
-    client: Client, workload: Workload, window: int, stop: Callable[[], str | None] = lambda: None
+    client: Client,
+    workload: Workload,
+    window: int | Callable[[], int],
+    stop: Callable[[], str | None] = lambda: None,
+    crew: Crew | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Yields (unit, receipt) as units finish, never more than `window` tasks with the cluster; how many units share a task is
     found as they come back.
 
     `stop` is asked often; what it answers ends the run: nothing more is submitted, and what the workers have gets `GRACE`
-    seconds. Raises `Interrupted` and `UnitFailed`.
+    seconds. `crew`: who answers for workers that are not fit. Raises `Interrupted`, `UnitFailed`, and what `Crew` raises.
     """
     plugin = WorkloadPlugin(workload)
     try:
         client.register_plugin(plugin)
-        yield from _in_a_window(client, workload, window, stop)
+        yield from _Run(client, workload, window if callable(window) else lambda: window, stop, crew).receipts()
     except CommClosedError as error:
         raise Interrupted(f"the cluster is lost ({error}); often workers lack memory: raise `memory_limit`") from error
     finally:
@@ -46,72 +51,99 @@ def run_workload(
                 client.unregister_worker_plugin(plugin.name)
 
 
-def _in_a_window(client: Client, workload: Workload, window: int, stop: Callable[[], str | None]) -> Iterator[tuple[int, Any]]:
-    waiting, finished = deque(workload.units), queue.SimpleQueue[Future]()
-    running: dict[Future, tuple[tuple[int, ...], int]] = {}
-    again: list[tuple[float, int, int]] = []  # (when, unit, attempt), the earliest first
-    pace = Pace(window)
-    deadline: float | None = None
-    reason: str | None = None
+class _Run:
+    """The window over one workload."""
 
-    def submit(units: tuple[int, ...], attempt: int) -> None:
-        # the same key submitted twice runs once, so a name says which units and which attempt it is
+    def __init__(
+        self, client: Client, workload: Workload, window: Callable[[], int], stop: Callable[[], str | None], crew: Crew | None
+    ):
+        self._client, self._workload, self._window, self._stop = client, workload, window, stop
+        self._crew = Crew(client, lambda _: None) if crew is None else crew
+        self._waiting, self._finished = deque(workload.units), queue.SimpleQueue[Future]()
+        self._running: dict[Future, tuple[tuple[int, ...], int]] = {}
+        self._again: list[tuple[float, int, int]] = []  # (when, unit, attempt), the earliest first
+        self._resubmitted: Counter[int] = Counter()
+        self._pace = Pace(window)
+
+    def receipts(self) -> Iterator[tuple[int, Any]]:
+        """Until all is done, or something ends it."""
+        deadline: float | None = None
+        reason: str | None = None
+        try:
+            while True:
+                if reason is None and (reason := self._stop()):
+                    deadline = time.monotonic() + GRACE
+                if reason is None:
+                    self._fill()
+                if not self._running and (reason is not None or not self._again):
+                    break
+                if deadline is not None and time.monotonic() > deadline:
+                    break
+                if self._client.status not in ("running", "connecting"):
+                    raise Interrupted("the cluster is lost")
+                try:
+                    future = self._finished.get(timeout=0.1 if self._again else 0.25)
+                except queue.Empty:
+                    continue
+                yield from self._heard(future)
+            if reason is not None:
+                raise Interrupted(reason)
+        finally:
+            if self._running and self._client.status == "running":
+                self._client.cancel(list(self._running), force=True)
+
+    def _fill(self) -> None:
+        window = self._window()
+        while self._again and self._again[0][0] <= time.monotonic() and len(self._running) < window:
+            _, unit, attempt = heapq.heappop(self._again)
+            self._resubmitted[unit] += 1
+            self._submit((unit,), attempt)
+        while self._waiting and len(self._running) + len(self._again) < window:
+            self._submit(tuple(self._waiting.popleft() for _ in range(self._pace.units(len(self._waiting)))), 0)
+
+    def _submit(self, units: tuple[int, ...], attempt: int) -> None:
+        # the same key submitted twice runs once, so a name says which units it is of, and for which time
         first, others = units[0], len(units) - 1
-        name = f"{workload.key}-{first}" + (f"-and-{others}" if others else "") + (f"-again{attempt}" if attempt else "")
-        future = client.submit(do_units, workload.key, units, key=name, pure=False, priority=-first)
-        running[future] = (units, attempt)
-        future.add_done_callback(finished.put)
+        again = self._resubmitted.get(first, 0)
+        name = f"{self._workload.key}-{first}" + (f"-and-{others}" if others else "") + (f"-again{again}" if again else "")
+        future = self._client.submit(do_units, self._workload.key, units, key=name, pure=False, priority=-first)
+        self._running[future] = (units, attempt)
+        future.add_done_callback(self._finished.put)
 
-    try:
-        while True:
-            if reason is None and (reason := stop()):
-                deadline = time.monotonic() + GRACE
-            while reason is None and again and again[0][0] <= time.monotonic() and len(running) < window:
-                _, unit, attempt = heapq.heappop(again)
-                submit((unit,), attempt)
-            while reason is None and waiting and len(running) + len(again) < window:
-                submit(tuple(waiting.popleft() for _ in range(pace.units(len(waiting)))), 0)
-            if not running and (reason is not None or not again):
-                break
-            if deadline is not None and time.monotonic() > deadline:
-                break
-            if client.status not in ("running", "connecting"):
-                raise Interrupted("the cluster is lost")
-            try:
-                future = finished.get(timeout=0.1 if again else 0.25)
-            except queue.Empty:
-                continue
-            units, attempt = running.pop(future)
-            try:
-                reply: Reply = future.result()
-            except KilledWorker as error:
-                if len(units) == 1:
-                    _raise(units[0], error)
-                for unit in units:  # one of them kills: alone, it is known by name
-                    heapq.heappush(again, (time.monotonic(), unit, 0))
-                continue
-            except (Exception, CancelledError) as error:  # of the cluster: sorted here, never dropped
+    def _heard(self, future: Future) -> Iterator[tuple[int, Any]]:
+        """What a task says, and what follows from its faults."""
+        units, attempt = self._running.pop(future)
+        try:
+            reply: Reply = future.result()
+        except KilledWorker as error:
+            if len(units) == 1:
                 _raise(units[0], error)
-            pace.saw(len(reply.receipts), reply.seconds)
-            yield from reply.receipts
-            if reply.failure is not None:
-                unit, error = reply.failure
-                if not _passing(error) or attempt >= RETRIES:
-                    _raise(unit, error)
-                heapq.heappush(again, (time.monotonic() + min(2.0**attempt / 4, 4.0), unit, attempt + 1))
-                for later in units[units.index(unit) + 1 :]:
-                    heapq.heappush(again, (time.monotonic(), later, 0))
-        if reason is not None:
-            raise Interrupted(reason)
-    finally:
-        if running and client.status == "running":
-            client.cancel(list(running), force=True)
+            self._once_more(units)  # one of them kills: alone, it is known by name
+            return
+        except (Exception, CancelledError) as error:  # of the cluster: sorted here, never dropped
+            _raise(units[0], error)
+        self._pace.saw(len(reply.receipts), reply.seconds)
+        yield from reply.receipts
+        if not self._crew.fit(reply.worker, reply.fitness):
+            self._once_more(units, attempt)
+        elif reply.failure is not None:
+            unit, error = reply.failure
+            if not _passing(error) or attempt >= RETRIES:
+                _raise(unit, error)
+            if isinstance(error, DeviceLost):
+                self._crew.lost_its_device(reply.worker, reply.fitness, error)
+            heapq.heappush(self._again, (time.monotonic() + min(2.0**attempt / 4, 4.0), unit, attempt + 1))
+            self._once_more(units[units.index(unit) + 1 :])
+
+    def _once_more(self, units: tuple[int, ...], attempt: int = 0) -> None:
+        for unit in units:
+            heapq.heappush(self._again, (time.monotonic(), unit, attempt))
 
 
 def _passing(error: BaseException) -> bool:
     if isinstance(error, CommClosedError):  # an OSError, but of the cluster
         return False
-    return isinstance(error, DecoderFault) or (isinstance(error, OSError) and error.errno not in NO_SPACE)
+    return isinstance(error, DecoderFault | DeviceLost) or (isinstance(error, OSError) and error.errno not in NO_SPACE)
 
 
 def _raise(unit: int, error: BaseException) -> None:

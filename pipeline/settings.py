@@ -191,6 +191,8 @@ def _words(annotation: Any) -> str:
         return " or ".join(map(_words, args))
     if origin is Literal:
         return " or ".join(f"`{shown(value)}`" for value in args)
+    if origin is tuple and args[-1] is ...:
+        return f"a list, each {_words(args[0])}"
     if origin is tuple:
         items = {_words(a) for a in args}
         one = items.pop() if len(items) == 1 else "value"

@@ -1,4 +1,5 @@
-"""Ctrl-C, SIGTERM and a lost terminal end a run in order: between tasks at once, among tasks when those under way are done."""
+"""Ctrl-C, SIGTERM, a lost terminal and SLURM's early warning (SIGUSR1) end a run in order: between tasks at once, among tasks
+when those under way are done."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -6,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from .exits import Interrupted
+
+_TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Signals:
@@ -40,10 +43,10 @@ class Signals:
 
 @contextmanager
 def listening(say: Callable[[str], None]) -> Iterator[Signals]:
-    """Takes SIGINT, SIGTERM and SIGHUP for as long as the block runs; `say` tells the person that the first one was heard."""
+    """Takes SIGINT, SIGTERM, SIGHUP and SIGUSR1 for as long as the block runs; `say` tells that the first was heard."""
     signals = Signals(say)
     # a lost terminal ends a run in order too, unless it was started to outlive it (nohup)
-    taken = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+    taken = [n for n in _TAKEN if signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.signal(number, signals.note) for number in taken}
     try:
         yield signals

@@ -9,6 +9,7 @@ from ..tasks.render.certificate import relative
 from ..tasks.store import ledger, lock
 from ..tasks.store.layout import read_layout, run_folder
 from ..tasks.values import FrameStatus
+from .tally import ENDS
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Status:
     frames_per_second: float | None
     """Of the last run; None where no run has left its `progress.json`."""
     run_state: str | None
-    """What the last run said last: starting, running, refused, stopping, finished; `killed` where it ended without a word."""
+    """How the last run stands or ended, as in `Tally.state`; `killed` where it ended without a word."""
     certificate: dict[str, Any] | None
     """Of the closed store, or of the frames so far."""
     damaged: tuple[str, ...]
@@ -61,7 +62,8 @@ def status(store: Path) -> Status:
 
 def _state(store: Path, progress: dict[str, Any]) -> str | None:
     state = progress.get("state")
-    return "killed" if state in ("starting", "running") and not lock.is_held(run_folder(store)) else state
+    over = state is None or state in ENDS
+    return state if over or lock.is_held(run_folder(store)) else "killed"
 
 
 def _progress(file: Path) -> dict[str, Any]:

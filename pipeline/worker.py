@@ -1,10 +1,7 @@
-"""What runs inside a Dask worker: the preload that prepares the process, the plugin that holds the job, and the task."""
+"""What a worker holds and does: a plugin that delivers the workload, one that examines the worker, and the task."""
 
 import copy
-import importlib
-import os
 import pickle
-import signal
 import threading
 import time
 import traceback
@@ -14,25 +11,7 @@ from typing import Any
 from distributed import Worker, WorkerPlugin, get_worker
 
 from ..workflows.base import Session, Workload
-
-
-def dask_setup(worker: Worker) -> None:
-    """The preload: the terminal's Ctrl-C is the driver's business, and a CPU worker stays on one core.
-
-    XLA takes as many threads as it sees cores when it is imported, so the affinity comes first. Two runs on a large machine
-    begin at different cores, by their drivers' process numbers.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "sched_setaffinity") and str(worker.name).isdigit():
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[(int(worker.name) + os.getppid()) % len(cores)]})
-    # imports of a second or more, made while the driver still reads its inputs
-    threading.Thread(target=_warm_up, daemon=True).start()
-
-
-def _warm_up() -> None:
-    for module in ("cryovox.workflows.shards", "cryovox.tasks.render.bricks"):  # the second brings JAX
-        importlib.import_module(module)
+from .fitness import Examination, Expected, Fitness
 
 
 class WorkloadPlugin(WorkerPlugin):
@@ -65,6 +44,22 @@ class WorkloadPlugin(WorkerPlugin):
         return {"workload": self.workload, "name": self.name}
 
 
+class ExaminationPlugin(WorkerPlugin):
+    """Examines each worker before its first task: one that joins while a registered plugin fails would join all the same."""
+
+    name = "cryovox-examination"
+
+    def __init__(self, expected: Expected):
+        self.expected = expected
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002  (Dask's signature)
+        """Called by Dask in the worker; cheap."""
+        self.examination = Examination(self.expected)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"expected": self.expected}
+
+
 @dataclass(frozen=True)
 class Reply:
     """What a task has to say."""
@@ -75,6 +70,38 @@ class Reply:
     """That they took."""
     failure: tuple[int, Exception] | None
     """The unit that could not be done, and why; those after it were not begun."""
+    worker: str
+    """Address of the worker."""
+    fitness: Fitness | None
+    """Of the worker; None where nobody examines workers. Where it has problems, no unit was begun."""
+
+
+def do_units(key: str, units: tuple[int, ...]) -> Reply:
+    """The task. `key` names the workload: a worker that does not hold it refuses.
+
+    A fault is part of the reply: what was done before it is not lost, and Dask has nothing to print.
+    """
+    worker = get_worker()
+    plugin, examining = worker.plugins.get(f"cryovox-{key}"), worker.plugins.get(ExaminationPlugin.name)
+    if not isinstance(plugin, WorkloadPlugin):
+        raise RuntimeError(f"this worker does not hold the workload {key}")
+    fitness = examining.examination.result(str(worker.name)) if isinstance(examining, ExaminationPlugin) else None
+    receipts: list[tuple[int, Any]] = []
+    began = time.perf_counter()
+
+    def reply(failure: tuple[int, Exception] | None = None) -> Reply:
+        return Reply(receipts, time.perf_counter() - began, failure, worker.address, fitness)
+
+    if fitness is not None and fitness.problems:
+        return reply()
+    for unit in units:
+        try:
+            receipts.append((unit, plugin.session().do(unit)))
+        except Exception as error:  # the driver sorts it, or raises it with this note
+            fault = _fit_to_travel(error)
+            fault.add_note(f"In a worker:\n{traceback.format_exc()}")
+            return reply((unit, fault))
+    return reply()
 
 
 def _fit_to_travel(error: Exception) -> Exception:
@@ -85,23 +112,3 @@ def _fit_to_travel(error: Exception) -> Exception:
     except Exception:  # whatever a class of the user's does there
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
-
-
-def do_units(key: str, units: tuple[int, ...]) -> Reply:
-    """The task. `key` names the workload: a worker that does not hold it refuses.
-
-    A fault is part of the reply: what was done before it is not lost, and Dask has nothing to print.
-    """
-    plugin = get_worker().plugins.get(f"cryovox-{key}")
-    if not isinstance(plugin, WorkloadPlugin):
-        raise RuntimeError(f"this worker does not hold the workload {key}")
-    receipts: list[tuple[int, Any]] = []
-    began = time.perf_counter()
-    for unit in units:
-        try:
-            receipts.append((unit, plugin.session().do(unit)))
-        except Exception as error:  # the driver sorts it, or raises it with this note
-            fault = _fit_to_travel(error)
-            fault.add_note(f"In a worker:\n{traceback.format_exc()}")
-            return Reply(receipts, time.perf_counter() - began, (unit, fault))
-    return Reply(receipts, time.perf_counter() - began, None)

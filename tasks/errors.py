@@ -63,5 +63,21 @@ class DecoderFault(Exception):
     """The decoding child died, hung or answered nonsense. Infrastructure: the child is replaced and the read may be retried."""
 
 
+class DeviceLost(Exception):
+    """The worker's GPU answers no more (a sticky CUDA error): its process is of no use. Infrastructure: another one may retry."""
+
+
+class DeviceMemory(Exception):
+    """The memory of a worker's device does not hold the least that can be drawn at once. Infrastructure; not retried, since it
+    would fail again. Exit code 4."""
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        return str(self.problem)
+
+
 class LockLost(Exception):
     """The run lock is no longer ours: another run owns the store and this one must stop without writing. Never retried."""

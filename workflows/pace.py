@@ -1,5 +1,7 @@
 """How many units one task takes: as many as fill a second, so that what the scheduler does for each task hardly counts."""
 
+from collections.abc import Callable
+
 TASK = 1.0
 """Seconds that a task should take: what a stop waits for, and two hundred times what a task costs driver and scheduler."""
 MOST = 64
@@ -14,10 +16,10 @@ def fitting(seconds: float) -> int:
 class Pace:
     """Learns from the tasks that came back. Which units share a task changes no byte of what they make.
 
-    `window`: tasks with the cluster at once. Towards the end tasks become smaller, so that all workers end together.
+    `window`: tasks with the cluster at once, by now. Towards the end tasks become smaller, so that all workers end together.
     """
 
-    def __init__(self, window: int):
+    def __init__(self, window: Callable[[], int]):
         self._window = window
         self._each: float | None = None
 
@@ -31,4 +33,4 @@ class Pace:
         """Of the next task, at least one; `left` are those that no task has yet."""
         if self._each is None:
             return 1
-        return max(1, min(fitting(self._each), left // (2 * self._window)))
+        return max(1, min(fitting(self._each), left // (2 * self._window())))

@@ -1,10 +1,8 @@
 """`workflow: volumes`, the driver's side: begin a store or continue one, name the work, and close the store with its proof."""
 
-import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from ..tasks.errors import Problem
 from ..tasks.render.certificate import relative, together
@@ -13,9 +11,8 @@ from ..tasks.values import Accuracy, FrameStatus, ShardRecord
 from .base import Session
 from .job import Job
 from .kinds import kind_of, meaning_of
+from .provenance import versions
 from .recipe import recipe_hash, sources_of, store_deciding
-
-PACKAGES = ("cryovox", "jax", "jaxlib", "numba", "llvmlite", "numpy", "numcodecs", "zarr", "MDAnalysis", "gemmi")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +73,7 @@ def begin(job: Job, replace: bool = False) -> None:
         "notes": list(job.ensemble.notes),
         **job.ensemble.facts,
         "convention": meaning.convention,
-        "versions": dict(_versions()),
+        "versions": versions(),
     }
     aside = job.store.with_name(f".{job.store.name}.replaced")
     if replace and job.store.exists():
@@ -89,15 +86,6 @@ def begin(job: Job, replace: bool = False) -> None:
             aside.rename(job.store)
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    yield "python", platform.python_version()
-    for name in PACKAGES:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:  # an engine that is not here has drawn nothing
-            continue
 
 
 def work(job: Job) -> tuple[Volumes, list[Problem]]:

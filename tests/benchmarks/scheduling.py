@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryovox.pipeline.cluster import ClusterProfile
 from cryovox.pipeline.launch import launched
 from cryovox.pipeline.runner import run_workload
 from cryovox.tasks.values import Receipt
@@ -61,8 +60,8 @@ def held(dask_scheduler: Any) -> dict[str, int]:
 def measured(workers: int, n: int) -> dict[str, Any]:
     """One number of units through a cluster of its own."""
     began = time.perf_counter()
-    profile = ClusterProfile(workers=workers, dashboard_port=0)
-    with launched(profile) as running:
+    profile = LocalProfile(workers=workers, dashboard_port=0)
+    with launched(profile, Path.cwd()) as running:
         up = time.perf_counter() - began
         for _ in run_workload(running.client, Nothing(20), profile.window * workers):  # workers import at their first tasks
             pass

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from cryovox.pipeline.cli import main
-from cryovox.pipeline.cluster import ClusterProfile
 from cryovox.pipeline.plan import SAMPLE, crew_of
+from cryovox.pipeline.profile import LocalProfile
 from cryovox.pipeline.recipe import load_recipe
 from cryovox.pipeline.scratch import MEMORY
 from cryovox.tasks.ensemble.frames import AlignSettings, TrajectorySettings
@@ -27,7 +27,7 @@ from cryovox.tasks.errors import Refusal
 from cryovox.tasks.store import probe
 from cryovox.workflows.cost import Crew
 
-ONE = ClusterProfile(workers=1)
+ONE = LocalProfile(workers=1)
 bench = importlib.import_module("cryovox.pipeline.bench")
 
 
@@ -85,7 +85,7 @@ def test_the_prediction_of_a_recipe_is_what_its_run_then_writes(tmp_path, cryovo
 
 @pytest.mark.parametrize(("threads", "window", "at_once"), [(1, 4, 1), (2, 4, 2), (3, 2, 2), (2, 1, 1)])
 def test_a_worker_has_no_more_shards_in_hand_than_tasks(threads, window, at_once):
-    assert crew_of(ClusterProfile(threads=threads, window=window), 4) == Crew(4, 4, at_once)
+    assert crew_of(LocalProfile(threads=threads, window=window), 4) == Crew(4, 4, at_once)
 
 
 def test_without_a_recipe_a_made_up_specimen_is_measured(here, command, monkeypatch):

@@ -4,11 +4,13 @@ import errno
 import io
 import json
 
-import pytest
 from rich.console import Console
 
 from cryovox.pipeline.events import Event, Events
 from cryovox.pipeline.progress import Bar, LogFile, ProgressFile
+from cryovox.pipeline.tally import Tally
+
+SHARD = {"done": 2, "skipped": 0, "failed": 0, "seconds": {"render": 0.1}, "mass_error": None}
 
 
 def tell(events: Events) -> None:
@@ -16,26 +18,28 @@ def tell(events: Events) -> None:
     events.say("stage", "dashboard: http://127.0.0.1:1/status")
     events.say("started", frames=10, done=2, store="x.zarr")
     for shard in range(1, 5):
-        events.say("shard", shard=shard, frames=2, bytes=100)
-    events.say("finished", done=10, frames_per_second=4.0)
+        events.say("shard", shard=shard, bytes=100, **SHARD)
+    events.say("finished")
     events.close()
 
 
-def test_progress_json_counts_frames_and_ends_finished(tmp_path):
-    tell(Events([ProgressFile(tmp_path)]))
-    state = json.loads((tmp_path / "progress.json").read_text())
-    assert (state["state"], state["frames"], state["done"], state["bytes"]) == ("finished", 10, 10, 400)
-    assert state["frames_per_second"] == 4.0
+def test_progress_json_is_the_tally_and_is_never_half_written(tmp_path):
+    tally = Tally(tmp_path / "x.zarr", "x")
+    tell(Events([tally, ProgressFile(tmp_path, tally)]))
+    assert json.loads((tmp_path / "progress.json").read_text()) == tally.state
+    assert (tally.state["state"], tally.state["done"], tally.state["bytes"]) == ("finished", 10, 400)
     assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]  # no draft is left
 
 
-def test_progress_json_knows_speed_and_time_left_while_running(tmp_path):
-    listener = ProgressFile(tmp_path)
-    listener.hear(Event("started", facts={"frames": 10, "done": 2}, at=1000.0))
-    listener.hear(Event("shard", facts={"frames": 2, "bytes": 1}, at=1002.0))
-    state = json.loads((tmp_path / "progress.json").read_text())
-    assert state["frames_per_second"] == pytest.approx(1.0)  # two frames in two seconds; those there before do not count
-    assert state["seconds_left"] == pytest.approx(6.0)
+def test_progress_json_is_written_once_a_second_however_quick_the_shards(tmp_path, monkeypatch):
+    tally = Tally(tmp_path / "x.zarr")
+    file, written = ProgressFile(tmp_path, tally), []
+    monkeypatch.setattr(file, "_write", lambda state: written.append(state["done"]))
+    for n in range(100):
+        event = Event("shard", facts={"shard": n, "bytes": 1, **SHARD}, at=1000 + 0.05 * n)
+        tally.hear(event)
+        file.hear(event)
+    assert len(written) == 5
 
 
 def test_the_log_has_a_line_an_event(tmp_path):
@@ -69,6 +73,7 @@ def test_a_listener_that_cannot_write_is_dropped_and_the_others_hear_of_it(tmp_p
             raise AssertionError("dropped long ago")
 
     output = io.StringIO()
-    tell(Events([Full(), ProgressFile(tmp_path), Bar(Console(file=output, width=200))]))
+    tally = Tally(tmp_path / "x.zarr")
+    tell(Events([tally, Full(), ProgressFile(tmp_path, tally), Bar(Console(file=output, width=200))]))
     assert json.loads((tmp_path / "progress.json").read_text())["state"] == "finished"
     assert output.getvalue().count("Full is silent from here on") == 1

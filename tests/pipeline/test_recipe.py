@@ -295,7 +295,7 @@ def test_a_refused_recipe_imports_no_heavy_package(tmp_path):
 import sys
 from pathlib import Path
 from cryovox.pipeline.recipe import load_recipe, schema
-from cryovox.pipeline.cluster import load_profile
+from cryovox.pipeline.profile import load_profile
 from cryovox.tasks.errors import Refusal
 load_profile("local")
 schema()

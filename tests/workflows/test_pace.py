@@ -12,7 +12,7 @@ def test_as_many_units_as_fill_a_second(seconds, units):
 
 
 def test_the_first_tasks_are_of_one_unit_and_a_slow_beginning_is_soon_forgotten():
-    pace = Pace(8)
+    pace = Pace(lambda: 8)
     assert pace.units(1000) == 1
     pace.saw(1, 3.0)  # imports, compilation
     assert pace.units(1000) == 1
@@ -26,7 +26,7 @@ def test_the_first_tasks_are_of_one_unit_and_a_slow_beginning_is_soon_forgotten(
 @pytest.mark.parametrize("n", [1, 7, 100, 5000])
 @pytest.mark.parametrize("each", [0.0, 0.003, 0.1, 2.0])
 def test_every_unit_is_handed_out_once_and_the_last_tasks_are_small(n, each):
-    pace, left, sizes = Pace(4), n, []
+    pace, left, sizes = Pace(lambda: 4), n, []
     while left:
         sizes.append(pace.units(left))
         left -= sizes[-1]

@@ -1,0 +1,81 @@
+"""`kind: gpu-node`: one worker process for each GPU of this machine. dask-cuda gives each its card and the cores beside it."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+from distributed.security import Security
+
+from ..tasks.errors import Problem, Refusal
+from .local import started_quietly
+from .preload import PRELOAD
+from .profile import GpuNodeProfile
+
+EXTRAS = "pip install 'cryovox[gpu-cuda12]', or [gpu-cuda13] where the driver is of CUDA 13; never both"
+
+
+def check(profile: GpuNodeProfile) -> None:
+    """Raises `Refusal` without dask-cuda, without a GPU, or with fewer than the profile asks for."""
+    if find_spec("dask_cuda") is None:
+        raise Refusal(Problem("dask-cuda is not installed", "--cluster", "no package `dask_cuda`", "an extra for GPUs", EXTRAS))
+    n, reason = gpus()
+    fix = "`--cluster local` draws on this machine's cores; `cryovox doctor` says what the driver says"
+    if n == 0:
+        raise Refusal(Problem("this machine has no GPU that can be used", "--cluster", reason, "a CUDA device", fix))
+    if profile.gpus != "all" and profile.gpus > n:
+        raise Refusal(Problem("this machine has fewer GPUs", "gpus", f"{n}", f"{profile.gpus}", f"`gpus: {n}`, or `gpus: all`"))
+
+
+def gpus() -> tuple[int, str]:
+    """How many NVIDIA GPUs the driver shows, and why there is none."""
+    if find_spec("pynvml") is None:
+        return 0, "no package `pynvml` to ask the driver with"
+    nvml: Any = import_module("pynvml")
+    try:
+        nvml.nvmlInit()
+        n = int(nvml.nvmlDeviceGetCount())
+        nvml.nvmlShutdown()
+    except nvml.NVMLError as error:
+        return 0, f"NVIDIA's driver: {error}"
+    return n, "" if n else "NVIDIA's driver shows no device"
+
+
+def models() -> list[str]:
+    """Names of the GPUs that the driver shows to this process."""
+    if not gpus()[0]:
+        return []
+    nvml: Any = import_module("pynvml")
+    nvml.nvmlInit()
+    try:
+        return [str(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(n))) for n in range(nvml.nvmlDeviceGetCount())]
+    finally:
+        nvml.nvmlShutdown()
+
+
+def arguments(profile: GpuNodeProfile) -> dict[str, Any]:
+    """What dask-cuda's `LocalCUDACluster` is given. The environment goes through Dask's configuration: it overwrites `env`."""
+    return {
+        "CUDA_VISIBLE_DEVICES": None if profile.gpus == "all" else ",".join(map(str, range(profile.gpus))),
+        "threads_per_worker": profile.threads,
+        "memory_limit": profile.memory_limit,
+        "security": Security.temporary(),
+        "host": "127.0.0.1",
+        "dashboard_address": f"127.0.0.1:{profile.dashboard_port}",
+        "silence_logs": logging.WARNING,
+        # given here it replaces the configuration's, and dask-cuda adds its own
+        "preload": [PRELOAD],
+    }
+
+
+@contextmanager
+def opened(profile: GpuNodeProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001
+    """A client of a cluster that lives as long as the block."""
+    with started_quietly():
+        cluster = import_module("dask_cuda").LocalCUDACluster(**arguments(profile))
+    with cluster, Client(cluster, set_as_default=False) as client:
+        yield client

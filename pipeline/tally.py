@@ -1,0 +1,140 @@
+"""How a run stands, counted from its events: the one state that progress.json, the dashboard, the metrics and the report show."""
+
+import os
+import shutil
+import socket
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from .events import Event
+
+RECENT = 120.0
+"""Seconds over which speed is taken: workers come and go, so an average since the start would tell of the past."""
+DISK_EVERY = 10.0
+"""Seconds between two looks at the space that is left."""
+WARNINGS = 20
+"""Of the last ones, so many are kept."""
+
+ENDS = ("finished", "refused", "interrupted", "stopped", "crashed")
+"""Kinds of events after which nothing comes: all done · bad input · run again to resume · a named frame or shard · a fault of
+the program."""
+
+
+class Tally:
+    """Counts; `state` is plain data and holds no array and no volume.
+
+    - `state`: starting, waiting (for workers), running, stopping, or one of `ENDS`; `reason`: why, where it ended early.
+    - `store`, `recipe` (its name), `host`, `pid`, `slurm_job`; `began`, `updated`: seconds since the epoch.
+    - `frames` of the ensemble = `done` + `skipped` + `failed` + pending; `before`: of them, done before this run.
+    - `bytes`: written by this run; `free_bytes`, `needed_bytes`: on the store's disk, and what the pending frames will take.
+    - `frames_per_second`, `seconds_left`: null until something is known.
+    - `seconds`: worker seconds by stage (read, render, check, write); `shards`: made by this run.
+    - `mass_error`: the largest; `workers`: now; `workers_lost`: how often one went.
+    - `warnings`: the last few, {at, text}; `n_warnings`: all of them; `dashboard`: its link; `text`: the last line said.
+    """
+
+    def __init__(self, store: Path, recipe: str = ""):
+        self._store = store
+        self._recent: deque[tuple[float, int]] = deque()
+        self._looked = float("-inf")
+        self.state: dict[str, Any] = {
+            "state": "starting",
+            "reason": None,
+            "recipe": recipe,
+            "store": str(store),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "began": None,
+            "updated": None,
+            "frames": 0,
+            "done": 0,
+            "skipped": 0,
+            "failed": 0,
+            "before": 0,
+            "shards": 0,
+            "bytes": 0,
+            "free_bytes": None,
+            "needed_bytes": None,
+            "frames_per_second": None,
+            "seconds_left": None,
+            "seconds": {},
+            "mass_error": None,
+            "workers": 0,
+            "workers_lost": 0,
+            "warnings": [],
+            "n_warnings": 0,
+            "dashboard": None,
+            "text": "",
+        }
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last event was the run's last."""
+        return self.state["state"] in ENDS
+
+    def hear(self, event: Event) -> None:
+        """Counts the event."""
+        state, facts = self.state, event.facts
+        if state["began"] is None:
+            state["began"] = event.at
+        state["updated"] = event.at
+        if event.text:
+            state["text"] = event.text
+        if event.kind == "started":
+            state.update(state="running", frames=facts["frames"], done=facts["done"], before=facts["done"])
+            self._recent.append((event.at, 0))
+        elif event.kind == "shard":
+            self._shard(event)
+        elif event.kind == "workers":
+            state["workers_lost"] += max(0, state["workers"] - facts["workers"])
+            state["workers"] = facts["workers"]
+        elif event.kind == "warning":
+            state["n_warnings"] += 1
+            state["warnings"] = [*state["warnings"], {"at": event.at, "text": event.text}][-WARNINGS:]
+        elif event.kind in ("waiting", "stopping"):
+            state["state"] = event.kind
+        elif event.kind == "dashboard":
+            state["dashboard"] = facts["link"]
+        if event.kind in ENDS:
+            state.update(state=event.kind, seconds_left=None, reason=facts.get("reason"))
+        if event.at - self._looked >= DISK_EVERY or event.kind in ENDS or event.at < self._looked:
+            self._looked = event.at
+            self._look()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _shard(self, event: Event) -> None:
+        state, facts = self.state, event.facts
+        for name in ("done", "skipped", "failed", "bytes"):
+            state[name] += facts[name]
+        state["shards"] += 1
+        for stage, seconds in facts["seconds"].items():
+            state["seconds"][stage] = round(state["seconds"].get(stage, 0.0) + seconds, 6)
+        if facts["mass_error"] is not None:
+            state["mass_error"] = max(facts["mass_error"], state["mass_error"] or 0.0)
+        if state["state"] == "waiting":
+            state["state"] = "running"
+        self._speed(event.at)
+
+    def _speed(self, at: float) -> None:
+        state, recent = self.state, self._recent
+        made = state["done"] + state["skipped"] + state["failed"] - state["before"]
+        recent.append((at, made))
+        while len(recent) > 2 and at - recent[1][0] > RECENT:
+            recent.popleft()
+        left = state["frames"] - state["before"] - made
+        state["needed_bytes"] = round(state["bytes"] / made * left) if made else None
+        (first, then) = recent[0]
+        if at > first and made > then:  # a clock may be set back
+            rate = (made - then) / (at - first)
+            state.update(frames_per_second=round(rate, 3), seconds_left=round(left / rate, 1))
+
+    def _look(self) -> None:
+        folder = self._store if self._store.exists() else self._store.parent
+        try:
+            self.state["free_bytes"] = shutil.disk_usage(folder).free
+        except OSError:  # unknown is an answer, too
+            self.state["free_bytes"] = None

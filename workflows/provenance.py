@@ -1,0 +1,35 @@
+"""What makes the volumes: the versions of all that takes part, and this program's own code."""
+
+import hashlib
+import platform
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("cryovox", "jax", "jaxlib", "numba", "llvmlite", "numpy", "numcodecs", "zarr", "MDAnalysis", "gemmi")
+ROOT = Path(__file__).parents[1]
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that are here."""
+    return {"python": platform.python_version(), **dict(_installed())}
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:  # an engine that is not here has drawn nothing
+            continue
+
+
+@cache
+def code_digest() -> str:
+    """Sixteen digits of the SHA-256 of this program's own files: two checkouts of one version may differ."""
+    digest = hashlib.sha256()
+    for room in ("pipeline", "tasks", "workflows"):
+        for file in sorted((ROOT / room).rglob("*")):
+            if file.suffix in (".py", ".csv"):
+                digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
