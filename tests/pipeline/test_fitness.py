@@ -236,7 +236,7 @@ def test_a_unit_whose_worker_lost_its_device_is_done_by_another_process(cluster,
     said = []
     work = Squares(faults={3: 1})
     assert sorted(run_workload(cluster, work, 4, crew=Crew(cluster, said.append))) == SQUARES
-    assert len(restarted) == 1
+    assert 1 <= len(restarted) <= 2  # each worker has a copy of the workload
     assert "started anew" in said[0]
 
 
