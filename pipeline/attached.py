@@ -12,7 +12,7 @@ from ..tasks.errors import Problem, Refusal
 from .exits import Interrupted
 from .profile import SchedulerProfile
 
-CONNECT = 30
+CONNECT = 10
 """Seconds in which the scheduler must answer."""
 
 

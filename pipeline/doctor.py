@@ -3,16 +3,22 @@
 import importlib
 import os
 import platform
+import shutil
+import socket
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
-from .node import cores
+from .environment import GPU_EXTRAS
+from .node import cores, own_folder, processor
 
 REQUIRED = ("numpy", "jax", "equinox", "dask", "distributed", "zarr", "numcodecs", "MDAnalysis", "gemmi", "mrcfile", "bokeh")
+
+Answer = tuple[bool | None, str]
+"""As in `Finding`."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +34,14 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """One finding after the other; imports what it examines."""
     yield Finding("Python", True, f"{platform.python_version()} on {platform.platform(terse=True)}")
-    yield Finding("cores", True, f"{cores()} usable, {_memory()}")
+    yield Finding("cores", True, f"{cores()} usable, {_memory()}; {processor()}")
     for package in REQUIRED:
         yield _attempt(package, lambda package=package: _imported(package))
-    yield _attempt("JAX devices", _devices)
-    yield _attempt("CPU kernel", _kernel)
-    yield _attempt("NUFFT", _nufft)
-    yield _attempt("disk", _disk)
+    for name, look in _EXAMINED.items():
+        yield _attempt(name, look)
 
 
-def _attempt(name: str, look: Callable[[], tuple[bool | None, str]]) -> Finding:
+def _attempt(name: str, look: Callable[[], Answer]) -> Finding:
     try:
         return Finding(name, *look())
     except (ImportError, PackageNotFoundError, RuntimeError) as error:  # what a broken installation raises
@@ -46,49 +50,150 @@ def _attempt(name: str, look: Callable[[], tuple[bool | None, str]]) -> Finding:
         return Finding(name, False, f"{error}; run from a folder that you may write to")
 
 
-def _imported(package: str) -> tuple[bool, str]:
+def _imported(package: str) -> Answer:
     importlib.import_module(package)
     return True, version(package)
 
 
-def _devices() -> tuple[bool | None, str]:
+def _devices() -> Answer:
     import jax
+
+    from .gpu_node import gpus
 
     devices = jax.devices()
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
-    if devices[0].platform == "cpu":
-        return None, f"{kinds}; for a GPU install the extra gpu-cuda12 or gpu-cuda13"
-    return True, f"{len(devices)} × {kinds}"
+    if devices[0].platform != "cpu":
+        return True, f"{len(devices)} × {kinds}"
+    cards, _ = gpus()
+    if cards and os.environ.get("JAX_PLATFORMS", "") in ("", "cuda", "cuda,cpu"):
+        return False, f"{kinds}, though there are {cards} GPUs: {GPU_EXTRAS}"
+    return True, kinds
 
 
-def _kernel() -> tuple[bool | None, str]:
+def _driver() -> Answer:
+    from .gpu_node import driver_version, gpus, models
+
+    cards, why = gpus()
+    if not cards:
+        return None, f"no GPU to draw on ({why}); everything works without"
+    return True, f"{driver_version()}: {', '.join(models())}"
+
+
+def _kernel() -> Answer:
     from ..tasks.render.bricks import why_not_numba
 
     if problem := why_not_numba():
-        return None, f"{problem}, about ten times slower"
+        return None, f"{problem}, about ten times slower: pip install numba"
     return True, f"Numba {version('numba')}"
 
 
-def _nufft() -> tuple[bool | None, str]:
+def _known_volume() -> Answer:
+    from ..tasks.render.known_volume import LIMIT, known_volume
+
+    drawn = known_volume()
+    text = f"{drawn.engine} on {drawn.device}: relative error {drawn.error:.1e}, at most {LIMIT:g} is right"
+    return drawn.error <= LIMIT, text
+
+
+def _nufft() -> Answer:
     try:
         importlib.import_module("jax_finufft")
     except ImportError as error:
-        return None, f"jax-finufft is not usable ({error}); Gaussian rendering does not need it"
-    return True, f"jax-finufft {version('jax-finufft')}"
+        return (
+            None,
+            f"jax-finufft is not usable ({error}); cryovox spreads by itself, several times slower: pip install jax-finufft",
+        )
+    from ..tasks.render.nufft import finufft_serves
+
+    builds = "CPU and GPU" if finufft_serves("gpu") else "CPU; on a GPU cryovox spreads by itself"
+    return True, f"jax-finufft {version('jax-finufft')}, {builds}"
 
 
-def _disk() -> tuple[bool, str]:
-    block = os.urandom(1 << 20)
+def _optional(package: str, distributions: tuple[str, ...], what: str, how: str) -> Callable[[], Answer]:
+    """A package that is not needed, under any of the names it is distributed by."""
+
+    def look() -> Answer:
+        try:
+            there = find_spec(package) is not None
+        except ModuleNotFoundError:  # not even its parent
+            there = False
+        if not there:
+            return None, f"{what}: {how}"
+        for name in distributions:
+            try:
+                return True, f"{version(name)}, {what}"
+            except PackageNotFoundError:
+                continue
+        return True, what
+
+    return look
+
+
+def _slurm() -> Answer:
+    command, package = shutil.which("sbatch"), find_spec("dask_jobqueue") is not None
+    if command and package:
+        return True, f"`sbatch`, and dask-jobqueue {version('dask-jobqueue')}: --cluster slurm, slurm-gpu, `cryovox submit`"
+    lacking = [] if command else ["no `sbatch` here: log in to a node of the cluster"]
+    lacking += [] if package else ["no dask-jobqueue: pip install 'cryovox[slurm]'"]
+    return None, f"for --cluster slurm; {'; '.join(lacking)}"
+
+
+def _tls() -> Answer:
+    from distributed.security import Security
+
+    Security.temporary()
+    return True, f"certificates can be made (cryptography {version('cryptography')})"
+
+
+def _dashboard() -> Answer:
+    importlib.import_module("distributed.dashboard.core")
+    try:
+        with socket.create_server(("127.0.0.1", 8787)):
+            port = "port 8787 is free"
+    except OSError:
+        port = "port 8787 is taken: another will be used, and printed"
+    metrics = "" if find_spec("prometheus_client") else "; /metrics wants `pip install prometheus-client`"
+    return True, f"bokeh {version('bokeh')}, {port}{metrics}"
+
+
+def _disk() -> Answer:
+    from ..tasks.store.probe import measure
+
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".cryovox-doctor-") as folder:
-        began = time.perf_counter()
-        with (Path(folder) / "probe").open("wb") as file:
-            for _ in range(32):
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        rate = 32 / (time.perf_counter() - began)
+        (Path(folder) / "probe").touch()
         (Path(folder) / "link").hardlink_to(Path(folder) / "probe")
-    return True, f"{rate:.0f} MiB/s written and synced here; hard links work (the run lock needs them)"
+        speed = measure(Path(folder))
+    return True, (
+        f"{speed.bytes_a_second / 1e6:.0f} MB/s written and synced here, {1e3 * speed.commit:.1f} ms to commit a shard; "
+        "hard links work (the run lock needs them)"
+    )
+
+
+def _cache() -> Answer:
+    folder = own_folder()
+    if folder is None:
+        return (
+            None,
+            f"no folder of your own in {tempfile.gettempdir()}: every worker compiles anew, and may share a core; set TMPDIR",
+        )
+    return True, f"compiled code is kept in {folder}"
+
+
+_EXAMINED: dict[str, Callable[[], Answer]] = {
+    "JAX devices": _devices,
+    "GPU driver": _driver,
+    "CPU kernel": _kernel,
+    "drawing": _known_volume,
+    "NUFFT": _nufft,
+    "dask-cuda": _optional("dask_cuda", ("dask-cuda",), "for --cluster gpu-node", GPU_EXTRAS),
+    "CuPy": _optional("cupy", ("cupy-cuda12x", "cupy-cuda13x", "cupy"), "pinned copies on a GPU", GPU_EXTRAS),
+    "nvCOMP": _optional("nvidia.nvcomp", ("nvidia-nvcomp-cu12", "nvidia-nvcomp-cu13"), "compression on a GPU", GPU_EXTRAS),
+    "SLURM": _slurm,
+    "TLS": _tls,
+    "dashboard": _dashboard,
+    "cache": _cache,
+    "disk": _disk,
+}
 
 
 def _memory() -> str:

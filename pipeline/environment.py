@@ -2,6 +2,9 @@
 
 from .profile import ClusterProfile, GpuNodeProfile, SlurmProfile
 
+GPU_EXTRAS = "pip install 'cryovox[gpu-cuda12]', or [gpu-cuda13] where the driver is of CUDA 13; never both"
+"""How to get what a GPU needs."""
+
 ON_CPU = {
     "JAX_PLATFORMS": "cpu",
     "OMP_NUM_THREADS": "1",

@@ -12,17 +12,18 @@ from distributed import Client
 from distributed.security import Security
 
 from ..tasks.errors import Problem, Refusal
+from .environment import GPU_EXTRAS
 from .local import started_quietly
 from .preload import PRELOAD
 from .profile import GpuNodeProfile
-
-EXTRAS = "pip install 'cryovox[gpu-cuda12]', or [gpu-cuda13] where the driver is of CUDA 13; never both"
 
 
 def check(profile: GpuNodeProfile) -> None:
     """Raises `Refusal` without dask-cuda, without a GPU, or with fewer than the profile asks for."""
     if find_spec("dask_cuda") is None:
-        raise Refusal(Problem("dask-cuda is not installed", "--cluster", "no package `dask_cuda`", "an extra for GPUs", EXTRAS))
+        raise Refusal(
+            Problem("dask-cuda is not installed", "--cluster", "no package `dask_cuda`", "an extra for GPUs", GPU_EXTRAS)
+        )
     n, reason = gpus()
     fix = "`--cluster local` draws on this machine's cores; `cryovox doctor` says what the driver says"
     if n == 0:
@@ -53,6 +54,17 @@ def models() -> list[str]:
     nvml.nvmlInit()
     try:
         return [str(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByIndex(n))) for n in range(nvml.nvmlDeviceGetCount())]
+    finally:
+        nvml.nvmlShutdown()
+
+
+def driver_version() -> str:
+    """Of NVIDIA's driver, and the newest CUDA that it runs. Where `gpus` found some."""
+    nvml: Any = import_module("pynvml")
+    nvml.nvmlInit()
+    try:
+        cuda = int(nvml.nvmlSystemGetCudaDriverVersion())
+        return f"driver {nvml.nvmlSystemGetDriverVersion()}, CUDA {cuda // 1000}.{cuda % 1000 // 10}"
     finally:
         nvml.nvmlShutdown()
 

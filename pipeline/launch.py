@@ -85,6 +85,14 @@ class Running:
         """Tasks that should be with the cluster."""
         return self.profile.window * max(1, self.n_workers)
 
+    @property
+    def unprotected(self) -> str | None:
+        """What a person must know of a connection that is not TLS."""
+        address = str(getattr(self.client.scheduler, "address", ""))
+        if not address.startswith("tcp://"):
+            return None
+        return f"the connection to {address} is not encrypted: whoever reaches that port can run code as its owner"
+
     def wait(self, stop: Callable[[], str | None], say: Callable[[str], None]) -> None:
         """Until there is a worker. Raises `Interrupted` where none comes in time, or for what `stop` answers."""
         patience = _KINDS[type(self.profile)].patience(self.profile)

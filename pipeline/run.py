@@ -87,6 +87,8 @@ def _cluster(profile: ClusterProfile, lock: RunLock, events: Events, signals: Si
     """Inside the block, the value runs a workload on the profile's cluster and yields what comes back."""
     with launched(profile, lock.run_folder) as running:
         events.say("dashboard", f"dashboard: {running.client.dashboard_link}", link=running.client.dashboard_link)
+        if running.unprotected:
+            events.say("warning", running.unprotected)
         crew = Crew(running.client, lambda text: events.say("warning", text))
         running.client.register_plugin(ExaminationPlugin(Expected.of(lock.run_folder, lock.uuid)))
         watch = _Watch(running, events, signals)

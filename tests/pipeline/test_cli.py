@@ -66,14 +66,6 @@ def test_the_version_is_the_installed_one(tmp_path, cryovox):
     assert cryovox("--version", cwd=tmp_path).stdout.strip() == version("cryovox")
 
 
-def test_doctor_finds_this_installation_healthy(tmp_path, cryovox):
-    done = cryovox("doctor", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout
-    assert "!!" not in done.stdout
-    assert "JAX devices" in done.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_status_of_what_is_no_store_is_refused(tmp_path, cryovox):
     done = cryovox("status", "nothing.zarr", cwd=tmp_path)
     assert done.returncode == 2
