@@ -1,13 +1,16 @@
 """The workers as the driver knows them: who is fit, who failed, and who is asked to leave; each is named when it happens."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from distributed import Client
+from distributed.comm.core import CommClosedError
 
 from ..tasks.errors import Problem, Refusal
 from .exits import Interrupted
-from .fitness import Fitness
+from .fitness import Expected, Fitness
+from .worker import ExaminationPlugin
 
 STRIKES = 3
 """Lost devices after which a worker is not given another process."""
@@ -29,6 +32,22 @@ class Crew:
         self._dismissed: dict[str, str] = {}
         self._strikes: Counter[str] = Counter()
         self._restarted: set[str] = set()
+        self.examination: str | None = None
+        """Name of the plugin that examines workers, where they are examined."""
+
+    @contextmanager
+    def examined(self, expected: Expected) -> Iterator[None]:
+        """Inside the block every worker is examined before its first task, those that join later too."""
+        plugin = ExaminationPlugin(expected)
+        self._client.register_plugin(plugin)
+        self.examination = plugin.name
+        try:
+            yield
+        finally:
+            self.examination = None
+            if self._client.status == "running":
+                with suppress(CommClosedError):  # workers that are gone hold no plugin
+                    self._client.unregister_worker_plugin(plugin.name)
 
     def fit(self, address: str, fitness: Fitness | None) -> bool:
         """Whether this worker's task was begun; one that is not fit is dismissed.

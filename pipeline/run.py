@@ -27,7 +27,6 @@ from .profile import ClusterProfile
 from .recipe import LoadedRecipe
 from .runner import run_workload
 from .signals import Signals
-from .worker import ExaminationPlugin
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def run(
             return _close(job, events, 0, 0.0)
     with _cluster(profile, lock, events, signals) as do:
         if found is None:
-            extents = joined(part for _, part in do(_all_extents(recipe, ensemble)))
+            extents = joined(part for _, part in do(_all_extents(recipe, ensemble, lock)))
             layout = resolve.layout_of(recipe, ensemble, extents)
             job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
             volumes.begin(job, overwrite)
@@ -90,7 +89,6 @@ def _cluster(profile: ClusterProfile, lock: RunLock, events: Events, signals: Si
         if running.unprotected:
             events.say("warning", running.unprotected)
         crew = Crew(running.client, lambda text: events.say("warning", text))
-        running.client.register_plugin(ExaminationPlugin(Expected.of(lock.run_folder, lock.uuid)))
         watch = _Watch(running, events, signals)
 
         def do(workload: Workload) -> Iterator[tuple[int, Any]]:
@@ -98,7 +96,8 @@ def _cluster(profile: ClusterProfile, lock: RunLock, events: Events, signals: Si
                 running.wait(watch, lambda text: events.say("waiting", text))
                 yield from run_workload(running.client, workload, lambda: running.window, watch, crew)
 
-        yield do
+        with crew.examined(Expected.of(lock.run_folder, lock.uuid)):
+            yield do
 
 
 class _Watch:
@@ -118,9 +117,10 @@ class _Watch:
         return self._signals.reason()
 
 
-def _all_extents(recipe: Recipe, ensemble: Ensemble) -> FindExtents:
+def _all_extents(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExtents:
     frames = kind_of(recipe).surveyed(recipe, ensemble)
-    return FindExtents(recipe, ensemble, frames, f"extents-{recipe_hash(recipe)[:16]}")
+    # one scheduler may serve several runs, of one recipe even
+    return FindExtents(recipe, ensemble, frames, f"extents-{recipe_hash(recipe)[:16]}-{lock.uuid[:8]}")
 
 
 def _work(job: Job, events: Events) -> volumes.Volumes:

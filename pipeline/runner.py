@@ -106,7 +106,9 @@ class _Run:
         first, others = units[0], len(units) - 1
         again = self._resubmitted.get(first, 0)
         name = f"{self._workload.key}-{first}" + (f"-and-{others}" if others else "") + (f"-again{again}" if again else "")
-        future = self._client.submit(do_units, self._workload.key, units, key=name, pure=False, priority=-first)
+        future = self._client.submit(
+            do_units, self._workload.key, units, self._crew.examination, key=name, pure=False, priority=-first
+        )
         self._running[future] = (units, attempt)
         future.add_done_callback(self._finished.put)
 

@@ -47,17 +47,16 @@ class WorkloadPlugin(WorkerPlugin):
 class ExaminationPlugin(WorkerPlugin):
     """Examines each worker before its first task: one that joins while a registered plugin fails would join all the same."""
 
-    name = "cryovox-examination"
-
     def __init__(self, expected: Expected):
         self.expected = expected
+        self.name = f"cryovox-examination-{expected.lock[:8]}"  # several runs may share a scheduler
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002  (Dask's signature)
         """Called by Dask in the worker; cheap."""
         self.examination = Examination(self.expected)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"expected": self.expected}
+        return {"expected": self.expected, "name": self.name}
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,13 @@ class Reply:
     """Of the worker; None where nobody examines workers. Where it has problems, no unit was begun."""
 
 
-def do_units(key: str, units: tuple[int, ...]) -> Reply:
-    """The task. `key` names the workload: a worker that does not hold it refuses.
+def do_units(key: str, units: tuple[int, ...], examination: str | None = None) -> Reply:
+    """The task. `key` names the workload: a worker that does not hold it refuses. `examination`: the plugin that examines it.
 
     A fault is part of the reply: what was done before it is not lost, and Dask has nothing to print.
     """
     worker = get_worker()
-    plugin, examining = worker.plugins.get(f"cryovox-{key}"), worker.plugins.get(ExaminationPlugin.name)
+    plugin, examining = worker.plugins.get(f"cryovox-{key}"), worker.plugins.get(examination or "")
     if not isinstance(plugin, WorkloadPlugin):
         raise RuntimeError(f"this worker does not hold the workload {key}")
     fitness = examining.examination.result(str(worker.name)) if isinstance(examining, ExaminationPlugin) else None

@@ -33,18 +33,23 @@ def test_every_known_end_has_its_code(error, code):
     assert exit_of(error) is code
 
 
-def test_a_signal_strikes_at_once_where_nobody_asks():
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_strikes_at_once_where_nobody_asks(number):
     heard = []
-    with listening(heard.append), pytest.raises(Interrupted, match="SIGTERM"):
-        signal.raise_signal(signal.SIGTERM)
+    with listening(heard.append), pytest.raises(Interrupted, match=number.name):
+        signal.raise_signal(number)
     assert len(heard) == 1
 
 
-def test_a_signal_waits_where_somebody_asks_and_the_second_does_not():
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_waits_where_somebody_asks_and_the_second_does_not(number):
     with listening(lambda _: None) as signals, signals.asked_for() as stop:
         assert stop() is None
-        signal.raise_signal(signal.SIGINT)
-        assert stop() == "stopped by SIGINT"
+        signal.raise_signal(number)
+        assert stop() == f"stopped by {number.name}"
         with pytest.raises(Interrupted):
             signal.raise_signal(signal.SIGINT)
 

@@ -12,7 +12,6 @@ from cryovox.pipeline.crew import STRIKES, Crew
 from cryovox.pipeline.exits import Interrupted
 from cryovox.pipeline.fitness import Examination, Expected, Fitness, examine
 from cryovox.pipeline.runner import run_workload
-from cryovox.pipeline.worker import ExaminationPlugin
 from cryovox.tasks.errors import DeviceLost, Refusal
 from cryovox.tasks.render.known_volume import LIMIT, Drawn, known_volume
 from cryovox.tasks.store.lock import acquire
@@ -141,17 +140,18 @@ def examined(monkeypatch, of):
 def test_an_unfit_worker_is_named_and_the_others_do_its_work(cluster, expected, monkeypatch):
     examined(monkeypatch, lambda name: Fitness(f"{name} here", ("it is of clay",) if name == "1" else (), "d", "e"))
     said = []
-    cluster.register_plugin(ExaminationPlugin(expected))
-    assert sorted(run_workload(cluster, Squares(), 4, crew=Crew(cluster, said.append))) == SQUARES
+    crew = Crew(cluster, said.append)
+    with crew.examined(expected):
+        assert sorted(run_workload(cluster, Squares(), 4, crew=crew)) == SQUARES
     assert said == ["worker 1 here is refused work: it is of clay"]
     assert len(cluster.nthreads()) == 1
 
 
 def test_where_nobody_is_fit_the_run_is_refused_with_every_reason(cluster, expected, monkeypatch):
     examined(monkeypatch, lambda name: Fitness(f"{name} here", (f"clay {name}",)))
-    cluster.register_plugin(ExaminationPlugin(expected))
-    with pytest.raises(Refusal) as refusal:
-        list(run_workload(cluster, Squares(), 4, crew=Crew(cluster, lambda _: None)))
+    crew = Crew(cluster, lambda _: None)
+    with crew.examined(expected), pytest.raises(Refusal) as refusal:
+        list(run_workload(cluster, Squares(), 4, crew=crew))
     assert "clay 0" in str(refusal.value)
     assert "clay 1" in str(refusal.value)
 
@@ -159,8 +159,9 @@ def test_where_nobody_is_fit_the_run_is_refused_with_every_reason(cluster, expec
 def test_workers_that_draw_other_last_digits_are_named_once(cluster, expected, monkeypatch):
     examined(monkeypatch, lambda name: Fitness(f"{name} here", (), f"digest {name}", f"card {name}"))
     said = []
-    cluster.register_plugin(ExaminationPlugin(expected))
-    assert sorted(run_workload(cluster, Squares(n=20), 4, crew=Crew(cluster, said.append))) == SQUARES
+    crew = Crew(cluster, said.append)
+    with crew.examined(expected):
+        assert sorted(run_workload(cluster, Squares(), 4, crew=crew)) == SQUARES
     (warning,) = said
     assert "card 0" in warning
     assert "card 1" in warning

@@ -82,7 +82,7 @@ def test_quick_units_share_tasks(client, faulty, monkeypatch):
     work = faulty(n=300)
     seen = work.file.with_name("seen")
 
-    def noted(key, units):
+    def noted(key, units, examination):
         with seen.open("a") as file:
             file.write(f"{len(units)}\n")
         return do_units(key, units)
@@ -145,7 +145,7 @@ def test_a_unit_that_kills_its_workers_is_named_though_others_shared_its_task(cl
     work, done = faulty(n=1000), []
     killed = work.file.with_name("killed")
 
-    def kill(key, units):
+    def kill(key, units, examination):
         if 150 in units:
             with killed.open("a") as file:
                 file.write(f"{len(units)}\n")
