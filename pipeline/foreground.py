@@ -7,6 +7,7 @@ from rich.console import Console
 
 from ..tasks.errors import Refusal
 from ..tasks.store.lock import RunLock
+from . import history
 from .events import Events
 from .exits import Exit, exit_of
 from .profile import ClusterProfile
@@ -23,6 +24,7 @@ def in_the_foreground(
 ) -> Exit:
     """Runs the recipe and says how it went; `command` is the line that resumes it. A `Refusal` is left to the caller."""
     console = Console(stderr=True)
+    history.recover(folder)
     tally = Tally(store, loaded.name)
     events = Events([tally, LogFile(folder), ProgressFile(folder, tally), Bar(console)])
     try:
@@ -41,10 +43,23 @@ def in_the_foreground(
         events.say(end, f"{error}\n{kept} {_NEXT[code]}\n  {command}", reason=str(error))
         return code
     finally:
+        if store.exists() and tally.state["state"] != "refused":  # a refused run left all as it was
+            _write_down(store, folder, tally, command, events)
         events.close()
     for line in outcome_lines(outcome):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return Exit.DONE
+
+
+def _write_down(store: Path, folder: Path, tally: Tally, command: str, events: Events) -> None:
+    """The run joins the store's history, and its report is made anew. Where that fails the run ended as it did, all the same."""
+    from .report import write
+
+    try:
+        history.append(folder, tally.state)
+        write(store, folder, command)
+    except (OSError, Refusal) as error:
+        events.say("warning", f"no report: {error}")
 
 
 _NEXT = {Exit.INTERRUPTED: "Resume with:", Exit.STOPPED: "Once that is mended, continue with:"}

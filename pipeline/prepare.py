@@ -37,7 +37,7 @@ def _place(store: Path, loaded: LoadedRecipe, overwrite: bool) -> None:
         raise Refusal(Problem("the store's folder does not exist", "store.path", str(store.parent), "an existing folder", fix))
 
 
-OURS = ("log.txt", "progress.json", "frames.png")
+OURS = ("log.txt", "progress.json", "frames.png", "history.jsonl", "report.html")
 """What a run puts into its folder, beside the lock."""
 
 

@@ -19,6 +19,7 @@ from ..workflows.extents import FindExtents, joined
 from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
 from ..workflows.recipe import Recipe, recipe_hash
+from . import history
 from .crew import Crew
 from .events import Events
 from .fitness import Expected
@@ -69,6 +70,8 @@ def run(
             layout = resolve.layout_of(recipe, ensemble, extents)
             job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
             volumes.begin(job, overwrite)
+            if overwrite:
+                history.begin_anew(lock.run_folder)
             workload = _work(job, events)
         waiting = sum(len(job.layout.frames_of(shard)) for shard in workload.units)
         events.say("started", frames=job.layout.n_frames, done=job.layout.n_frames - waiting, store=str(job.store))

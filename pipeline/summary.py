@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..tasks.store.layout import StoreLayout
+from ..tasks.store.layout import StoreLayout, run_folder
+from .quantities import duration, size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +32,7 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
         yield f"speed        {outcome.rendered} frames in {outcome.seconds:.1f} s, {rate:.1f} frames/s"
     else:
         yield "speed        nothing was left to do"
-    yield f"size         {_size(outcome.size)} on disk, {_size(dense)} dense ({dense / max(outcome.size, 1):.0f} times more)"
+    yield f"size         {size(outcome.size)} on disk, {size(dense)} dense ({dense / max(outcome.size, 1):.0f} times more)"
     if proof.mass_error is not None:
         yield f"mass         Σ potential·h³ within {proof.mass_error:.1e} of the analytic mass in the box, in every frame"
     if proof.lost is not None and proof.lost > 1e-3:
@@ -41,6 +42,7 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
         f"({proof.voxels} voxels of {proof.frames} frames against {proof.against}; asked for {proof.tolerance:g})"
     )
     yield f"picture      {_short(outcome.picture)}"
+    yield f"report       {_short(run_folder(outcome.store) / 'report.html')}"
     yield ""
     yield f"next         cryovox status {shlex.quote(store)}"
     code = f'import zarr; print(zarr.open({json.dumps(store)})["potential"])'
@@ -60,9 +62,9 @@ def plan_lines(plan: "Plan") -> Iterator[str]:
         f"shards       {layout.n_shards} of {layout.frames_per_shard} frames, {plan.shards_left} left; "
         f"bricks of {layout.grid.brick}³ voxels"
     )
-    yield f"size         {_size(layout.dense_bytes)} dense; about {_size(plan.brick_bytes)} touched, less once compressed"
+    yield f"size         {size(layout.dense_bytes)} dense; about {size(plan.brick_bytes)} touched, less once compressed"
     if plan.estimate is None:
-        yield f"memory       {_size(plan.working_bytes)} of voxels a worker, beside 0.5 GB of libraries"
+        yield f"memory       {size(plan.working_bytes)} of voxels a worker, beside 0.5 GB of libraries"
     else:
         yield from _estimate_lines(plan.estimate)
     for note in plan.notes:
@@ -73,10 +75,10 @@ def _estimate_lines(estimate: "Estimate") -> Iterator[str]:
     """What it would take: estimates, and called so."""
     said, crew = estimate.prediction, estimate.crew
     workers = f"{crew.workers} worker{'s' if crew.workers > 1 else ''}"
-    yield f"memory       about {_size(estimate.worker_bytes)} a worker"
+    yield f"memory       about {size(estimate.worker_bytes)} a worker"
     yield (
-        f"estimate     about {_duration(said.seconds)} on {workers}, {_duration(said.start)} of it start-up and close; "
-        f"about {_size(round(said.size))} on disk"
+        f"estimate     about {duration(said.seconds)} on {workers}, {duration(said.start)} of it start-up and close; "
+        f"about {size(round(said.size))} on disk"
     )
     disk = "" if estimate.disk is not None else "; the disk was not asked: `cryovox bench RECIPE` does"
     yield f"bottleneck   {said.bottleneck} (from {estimate.rates.frames} frames made on trial{disk})"
@@ -104,7 +106,7 @@ def _measured(bench: "Bench") -> Iterator[str]:
     bricks = bench.frame_brick_bytes
     yield (
         f"encoder      {bricks / rates.seconds['write'] / 1e6:.0f} MB/s of bricks, "
-        f"{bricks / max(rates.frame_bytes, 1):.1f} times smaller then: {_size(round(rates.frame_bytes))} a frame"
+        f"{bricks / max(rates.frame_bytes, 1):.1f} times smaller then: {size(round(rates.frame_bytes))} a frame"
     )
     yield (
         f"disk         {disk.bytes_a_second / 1e6:.0f} MB/s written and synced in {_short(bench.disk_folder)}, "
@@ -136,7 +138,7 @@ def status_lines(status: "Status") -> Iterator[str]:
     if status.run_state is not None:
         speed = "" if status.frames_per_second is None else f", {status.frames_per_second:.1f} frames/s"
         yield f"last run     {status.run_state}{speed}"
-    yield f"size         {_size(status.bytes)} on disk, {_size(status.dense_bytes)} dense"
+    yield f"size         {size(status.bytes)} on disk, {size(status.dense_bytes)} dense"
     if status.certificate is not None:
         l2, largest = status.certificate["relative_l2"], status.certificate["largest_error"]
         yield f"certificate  relative L2 error {l2:.1e}, largest error {largest:.1e} of the largest value"
@@ -147,20 +149,6 @@ def status_lines(status: "Status") -> Iterator[str]:
 def _grid(layout: StoreLayout) -> str:
     z, y, x = layout.grid.shape
     return f"{z} × {y} × {x} voxels (z, y, x) of {layout.grid.voxel_size:g} Å, {layout.dtype}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-
-
-def _size(n_bytes: int) -> str:
-    for unit, bytes_a_unit in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= bytes_a_unit:
-            return f"{n_bytes / bytes_a_unit:.1f} {unit}"
-    return f"{n_bytes} B"
 
 
 def _short(path: Path) -> str:
