@@ -72,6 +72,30 @@ def run(
 
 
 @app.command()
+def submit(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    cluster: Cluster = "slurm",
+    cluster_overrides: ClusterOverrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; submit nothing.")] = False,
+) -> None:
+    """Submit the run itself as a SLURM job, which is requeued when its time is up."""
+    from .prepare import prepare
+
+    # no --overwrite: a job that is requeued would start over each time
+    _, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite=False)
+    from .submit import submit as hand_over
+
+    words = [str(recipe), *_repeated("--set", overrides), "--cluster", cluster, *_repeated("--cluster-set", cluster_overrides)]
+    for line in hand_over(profile, words, store, dry_run):
+        typer.echo(line)
+
+
+def _repeated(option: str, values: list[str] | None) -> list[str]:
+    return [word for value in values or [] for word in (option, value)]
+
+
+@app.command()
 def plan(
     recipe: RecipeFile,
     overrides: Overrides = None,

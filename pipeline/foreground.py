@@ -29,7 +29,7 @@ def in_the_foreground(
     events = Events([tally, LogFile(folder), ProgressFile(folder, tally), Bar(console)])
     try:
         with listening(lambda text: events.say("stopping", text)) as signals:
-            outcome = run(loaded, profile, store, overwrite, lock, events, signals)
+            outcome = run(loaded, profile, store, overwrite, lock, tally, events, signals)
     except Refusal as refusal:
         events.say("refused", reason=str(refusal))
         raise

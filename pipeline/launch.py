@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import dask.config
 from distributed import Client
@@ -15,7 +16,7 @@ from .crew import present
 from .environment import environment_of
 from .exits import Interrupted
 from .preload import PRELOAD
-from .profile import ClusterProfile, GpuNodeProfile, LocalProfile, SchedulerProfile, SlurmProfile
+from .profile import ClusterProfile, GpuNodeProfile, LocalProfile, SchedulerProfile, SlurmProfile, WithDashboard
 
 
 def configuration(profile: ClusterProfile) -> dict[str, Any]:
@@ -84,6 +85,15 @@ class Running:
     def window(self) -> int:
         """Tasks that should be with the cluster."""
         return self.profile.window * max(1, self.n_workers)
+
+    @property
+    def dashboard(self) -> str | None:
+        """Its link. What is started here listens on this machine alone, whatever address the scheduler has."""
+        link = self.client.dashboard_link
+        if not link or not isinstance(self.profile, WithDashboard):
+            return link or None
+        parts = urlsplit(link)
+        return urlunsplit(parts._replace(netloc=f"127.0.0.1:{parts.port}"))
 
     @property
     def unprotected(self) -> str | None:

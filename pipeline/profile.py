@@ -262,9 +262,9 @@ def _warning(document: Document) -> Iterator[Found]:
     warning = DriverSettings.warning if warning is None else warning
     walltime = DriverSettings.walltime if walltime is None else walltime
     if isinstance(warning, int) and isinstance(walltime, str) and _WALLTIME.fullmatch(walltime):
-        most = seconds(walltime) // 2
+        most = (seconds(walltime) - 60) // 2  # SLURM may send it a minute early
         if warning > most:
-            wanted = f"at most half of `driver.walltime`: {most}"
+            wanted = f"less than half of `driver.walltime`: at most {max(most, 0)}"
             yield keys, Problem("`driver.warning` leaves no time to work", document.where(keys), shown(warning), wanted)
 
 

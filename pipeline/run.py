@@ -21,6 +21,7 @@ from ..workflows.kinds import kind_of, open_ensemble
 from ..workflows.recipe import Recipe, recipe_hash
 from . import history
 from .crew import Crew
+from .dashboard import open_page, tunnel
 from .events import Events
 from .fitness import Expected
 from .launch import Running, check, launched
@@ -28,6 +29,7 @@ from .profile import ClusterProfile
 from .recipe import LoadedRecipe
 from .runner import run_workload
 from .signals import Signals
+from .tally import Tally
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,16 @@ class Outcome:
 
 
 def run(
-    loaded: LoadedRecipe, profile: ClusterProfile, store: Path, overwrite: bool, lock: RunLock, events: Events, signals: Signals
+    loaded: LoadedRecipe,
+    profile: ClusterProfile,
+    store: Path,
+    overwrite: bool,
+    lock: RunLock,
+    tally: Tally,
+    events: Events,
+    signals: Signals,
 ) -> Outcome:
-    """Runs the recipe; the caller owns the store (`owned`) and has the signals.
+    """Runs the recipe; the caller owns the store (`owned`) and has the signals. `tally` is the first to hear the events.
 
     Raises whatever `exits.exit_of` knows. With `overwrite` the old store goes only once the new one can be made.
     """
@@ -64,7 +73,7 @@ def run(
         workload = _work(job, events)
         if not workload.units:
             return _close(job, events, 0, 0.0)
-    with _cluster(profile, lock, events, signals) as do:
+    with _cluster(profile, lock, tally, events, signals) as do:
         if found is None:
             extents = joined(part for _, part in do(_all_extents(recipe, ensemble, lock)))
             layout = resolve.layout_of(recipe, ensemble, extents)
@@ -81,14 +90,13 @@ def run(
             facts: dict[str, Any] = {"shard": receipt.shard, "done": done, "skipped": skipped, "failed": failed}
             events.say("shard", bytes=receipt.size, mass_error=receipt.mass_error, seconds=dict(receipt.seconds), **facts)
         seconds = time.perf_counter() - began
-    return _close(job, events, waiting, seconds)
+        return _close(job, events, waiting, seconds)  # in the block, so that the dashboard shows the end
 
 
 @contextmanager
-def _cluster(profile: ClusterProfile, lock: RunLock, events: Events, signals: Signals) -> Iterator[Any]:
+def _cluster(profile: ClusterProfile, lock: RunLock, tally: Tally, events: Events, signals: Signals) -> Iterator[Any]:
     """Inside the block, the value runs a workload on the profile's cluster and yields what comes back."""
     with launched(profile, lock.run_folder) as running:
-        events.say("dashboard", f"dashboard: {running.client.dashboard_link}", link=running.client.dashboard_link)
         if running.unprotected:
             events.say("warning", running.unprotected)
         crew = Crew(running.client, lambda text: events.say("warning", text))
@@ -99,8 +107,25 @@ def _cluster(profile: ClusterProfile, lock: RunLock, events: Events, signals: Si
                 running.wait(watch, lambda text: events.say("waiting", text))
                 yield from run_workload(running.client, workload, lambda: running.window, watch, crew)
 
-        with crew.examined(Expected.of(lock.run_folder, lock.uuid)):
+        with _shown(running, lock, tally, events), crew.examined(Expected.of(lock.run_folder, lock.uuid)):
             yield do
+
+
+@contextmanager
+def _shown(running: Running, lock: RunLock, tally: Tally, events: Events) -> Iterator[None]:
+    """Inside the block a page of the dashboard shows how the run stands; without it the run is the same."""
+    page = open_page(running.client, tally, lock.run_folder, running.dashboard)
+    events.add(page)
+    link = page.link or running.dashboard
+    events.say("dashboard", f"dashboard: {link}" if link else "", link=link)
+    if page.note:
+        events.say("stage", page.note)
+    if link and (line := tunnel(link)):
+        events.say("stage", f"from your own machine: {line}")
+    try:
+        yield
+    finally:
+        page.close()
 
 
 class _Watch:

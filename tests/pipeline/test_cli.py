@@ -16,7 +16,7 @@ def test_help_is_fast_and_lists_the_commands(tmp_path, cryovox):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)  # whatever else is running
     assert done.returncode == 0
-    for command in ("run", "plan", "bench", "status", "schema", "doctor"):
+    for command in ("run", "submit", "plan", "bench", "status", "schema", "doctor"):
         assert command in done.stdout
     assert min(seconds) < 0.3
 
