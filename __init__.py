@@ -18,6 +18,7 @@ _DOOR = {
     "AutoVolumeRenderFn": ".tasks.render.auto",
     "AxisAnglePose": ".tasks.volume.pose",
     "BrickEngine": ".tasks.render.bricks",
+    "DeviceBricks": ".tasks.render.device",
     "EulerAnglePose": ".tasks.volume.pose",
     "FFTAtomRenderFn": ".tasks.render.fft",
     "FourierConstant": ".tasks.volume.operators",

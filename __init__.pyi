@@ -2,6 +2,7 @@ from .tasks.ensemble.models import read_atoms_from_pdb as read_atoms_from_pdb
 from .tasks.grid import VoxelGrid as VoxelGrid
 from .tasks.render.auto import AutoVolumeRenderFn as AutoVolumeRenderFn
 from .tasks.render.bricks import BrickEngine as BrickEngine
+from .tasks.render.device import DeviceBricks as DeviceBricks
 from .tasks.render.fft import FFTAtomRenderFn as FFTAtomRenderFn
 from .tasks.render.folding import TruncationWarning as TruncationWarning
 from .tasks.render.gaussian import GaussianMixtureRenderFn as GaussianMixtureRenderFn

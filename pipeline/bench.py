@@ -10,9 +10,9 @@ import numpy as np
 from ..tasks.ensemble.specimen import write_specimen
 from ..tasks.errors import Problem, Refusal
 from ..tasks.store.probe import DiskSpeed, measure
+from .clusters.profile import ClusterProfile
+from .documents.recipe import LoadedRecipe, load_recipe
 from .plan import ELSEWHERE, Estimate, Plan, plan
-from .profile import ClusterProfile
-from .recipe import LoadedRecipe, load_recipe
 from .scratch import scratch
 
 SECONDS = 3.0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .exits import Exit, exit_of
+from .events.exits import Exit, exit_of
 
 app = typer.Typer(
     name="cryovox",
@@ -84,7 +84,7 @@ def submit(
 
     # no --overwrite: a job that is requeued would start over each time
     _, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite=False)
-    from .submit import submit as hand_over
+    from .clusters.submit import submit as hand_over
 
     words = [str(recipe), *_repeated("--set", overrides), "--cluster", cluster, *_repeated("--cluster-set", cluster_overrides)]
     for line in hand_over(profile, words, store, dry_run):
@@ -106,8 +106,8 @@ def plan(
     from .prepare import prepare
 
     loaded, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite=False)
+    from .events.signals import listening
     from .plan import plan as make_plan
-    from .signals import listening
     from .summary import plan_lines
 
     with listening(_to_stderr) as signals:
@@ -127,15 +127,15 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine; predict a recipe's time, size and bottleneck. Nothing stays on disk."""
+    from .clusters.profile import load_profile
     from .prepare import prepare
-    from .profile import load_profile
 
     where = cluster, cluster_overrides or []
     chosen = None if recipe is None else prepare(recipe, overrides or [], *where, overwrite=False)
     profile = load_profile(*where) if chosen is None else chosen[1]
     from .bench import bench as measure
     from .bench import bench_specimen
-    from .signals import listening
+    from .events.signals import listening
     from .summary import print_bench
 
     with listening(_to_stderr) as signals:
@@ -165,7 +165,7 @@ def status(store: StoreFolder, as_json: AsJson = False) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a recipe, for editors."""
-    from .recipe import schema as recipe_schema
+    from .documents.recipe import schema as recipe_schema
 
     typer.echo(json.dumps(recipe_schema(), indent=1))
 

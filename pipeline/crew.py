@@ -8,19 +8,15 @@ from distributed import Client
 from distributed.comm.core import CommClosedError
 
 from ..tasks.errors import Problem, Refusal
-from .exits import Interrupted
-from .fitness import Expected, Fitness
-from .worker import ExaminationPlugin
+from .clusters.launch import present
+from .events.exits import Interrupted
+from .workers.fitness import Expected, Fitness
+from .workers.task import ExaminationPlugin
 
 STRIKES = 3
 """Lost devices after which a worker is not given another process."""
 RESTART = 60
 """Seconds in which a worker's new process must be there."""
-
-
-def present(client: Client) -> list[str]:
-    """Addresses of the workers that are there."""
-    return list(client.nthreads())  # pyright: ignore[reportArgumentType]  (a coroutine only of asynchronous clients)
 
 
 class Crew:

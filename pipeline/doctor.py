@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from .environment import GPU_EXTRAS
-from .node import cores, own_folder, processor
+from .clusters.environment import GPU_EXTRAS
+from .workers.node import cores, own_folder, processor
 
 REQUIRED = ("numpy", "jax", "equinox", "dask", "distributed", "zarr", "numcodecs", "MDAnalysis", "gemmi", "mrcfile", "bokeh")
 
@@ -58,7 +58,7 @@ def _imported(package: str) -> Answer:
 def _devices() -> Answer:
     import jax
 
-    from .gpu_node import gpus
+    from .workers.gpus import gpus
 
     devices = jax.devices()
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
@@ -71,7 +71,7 @@ def _devices() -> Answer:
 
 
 def _driver() -> Answer:
-    from .gpu_node import driver_version, gpus, models
+    from .workers.gpus import driver_version, gpus, models
 
     cards, why = gpus()
     if not cards:
@@ -109,24 +109,26 @@ def _nufft() -> Answer:
     return True, f"jax-finufft {version('jax-finufft')}, {builds}"
 
 
-def _optional(package: str, distributions: tuple[str, ...], what: str, how: str) -> Callable[[], Answer]:
-    """A package that is not needed, under any of the names it is distributed by."""
+def _dask_cuda() -> Answer:
+    if find_spec("dask_cuda") is None:
+        return None, f"for --cluster gpu-node: {GPU_EXTRAS}"
+    return True, f"{version('dask-cuda')}, for --cluster gpu-node"
 
-    def look() -> Answer:
-        try:
-            there = find_spec(package) is not None
-        except ModuleNotFoundError:  # not even its parent
-            there = False
-        if not there:
-            return None, f"{what}: {how}"
-        for name in distributions:
-            try:
-                return True, f"{version(name)}, {what}"
-            except PackageNotFoundError:
-                continue
-        return True, what
 
-    return look
+def _copies() -> Answer:
+    from ..tasks.render.device import why_not_cupy
+
+    if problem := why_not_cupy():
+        return None, f"{problem}; JAX copies volumes from a GPU: {GPU_EXTRAS}"
+    return True, "pinned copies from the GPU"
+
+
+def _compression() -> Answer:
+    from ..tasks.store.encoders import why_not_card
+
+    if problem := why_not_card():
+        return None, f"{problem}; the processor compresses: {GPU_EXTRAS}"
+    return True, "zstd on the GPU (nvCOMP)"
 
 
 def _slurm() -> Answer:
@@ -185,9 +187,9 @@ _EXAMINED: dict[str, Callable[[], Answer]] = {
     "CPU kernel": _kernel,
     "drawing": _known_volume,
     "NUFFT": _nufft,
-    "dask-cuda": _optional("dask_cuda", ("dask-cuda",), "for --cluster gpu-node", GPU_EXTRAS),
-    "CuPy": _optional("cupy", ("cupy-cuda12x", "cupy-cuda13x", "cupy"), "pinned copies on a GPU", GPU_EXTRAS),
-    "nvCOMP": _optional("nvidia.nvcomp", ("nvidia-nvcomp-cu12", "nvidia-nvcomp-cu13"), "compression on a GPU", GPU_EXTRAS),
+    "dask-cuda": _dask_cuda,
+    "CuPy": _copies,
+    "nvCOMP": _compression,
     "SLURM": _slurm,
     "TLS": _tls,
     "dashboard": _dashboard,

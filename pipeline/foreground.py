@@ -7,16 +7,16 @@ from rich.console import Console
 
 from ..tasks.errors import Refusal
 from ..tasks.store.lock import RunLock
-from . import history
-from .events import Events
-from .exits import Exit, exit_of
-from .profile import ClusterProfile
-from .progress import Bar, LogFile, ProgressFile
-from .recipe import LoadedRecipe
+from .clusters.profile import ClusterProfile
+from .documents.recipe import LoadedRecipe
+from .events.events import Events
+from .events.exits import Exit, exit_of
+from .events.progress import Bar, LogFile, ProgressFile
+from .events.signals import listening
+from .events.tally import Tally
+from .report import history
 from .run import run
-from .signals import listening
 from .summary import outcome_lines
-from .tally import Tally
 
 
 def in_the_foreground(
@@ -53,7 +53,7 @@ def in_the_foreground(
 
 def _write_down(store: Path, folder: Path, tally: Tally, command: str, events: Events) -> None:
     """The run joins the store's history, and its report is made anew. Where that fails the run ended as it did, all the same."""
-    from .report import write
+    from .report.facts import write
 
     try:
         history.append(folder, tally.state)

@@ -17,10 +17,10 @@ from ..workflows.extents import FindExtents, joined
 from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
 from ..workflows.rehearsal import Rehearsed, rates
-from .node import cores
-from .profile import ClusterProfile, LocalProfile, SlurmProfile
-from .recipe import LoadedRecipe
+from .clusters.profile import ClusterProfile, LocalProfile, SlurmProfile
+from .documents.recipe import LoadedRecipe
 from .rehearse import company
+from .workers.node import cores
 
 SAMPLE = 200
 """Frames looked at for the grid: more than this and the plan is an estimate."""

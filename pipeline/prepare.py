@@ -9,8 +9,8 @@ from ..tasks.errors import Problem, Refusal
 from ..tasks.store.layout import read_layout, run_folder
 from ..tasks.store.lock import RunLock, acquire
 from ..workflows import resume
-from .profile import ClusterProfile, load_profile
-from .recipe import LoadedRecipe, load_recipe
+from .clusters.profile import ClusterProfile, load_profile
+from .documents.recipe import LoadedRecipe, load_recipe
 
 
 def prepare(

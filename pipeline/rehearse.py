@@ -14,8 +14,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .environment import ON_CPU
-from .exits import Interrupted
+from .clusters.environment import ON_CPU
+from .events.exits import Interrupted
 from .scratch import scratch
 
 if TYPE_CHECKING:

@@ -19,17 +19,17 @@ from ..workflows.extents import FindExtents, joined
 from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
 from ..workflows.recipe import Recipe, recipe_hash
-from . import history
+from .clusters.launch import Running, check, launched
+from .clusters.profile import ClusterProfile, compress_of
 from .crew import Crew
-from .dashboard import open_page, tunnel
-from .events import Events
-from .fitness import Expected
-from .launch import Running, check, launched
-from .profile import ClusterProfile
-from .recipe import LoadedRecipe
+from .dashboard.feed import open_page, tunnel
+from .documents.recipe import LoadedRecipe
+from .events.events import Events
+from .events.signals import Signals
+from .events.tally import Tally
+from .report import history
 from .runner import run_workload
-from .signals import Signals
-from .tally import Tally
+from .workers.fitness import Expected
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def run(
     if found is not None:
         resume.same_sources(store, *found, ensemble)
         job = resolve.job_of(recipe, ensemble, found[0], store, lock.uuid)
-        workload = _work(job, events)
+        workload = _work(job, profile, events)
         if not workload.units:
             return _close(job, events, 0, 0.0)
     with _cluster(profile, lock, tally, events, signals) as do:
@@ -81,7 +81,7 @@ def run(
             volumes.begin(job, overwrite)
             if overwrite:
                 history.begin_anew(lock.run_folder)
-            workload = _work(job, events)
+            workload = _work(job, profile, events)
         waiting = sum(len(job.layout.frames_of(shard)) for shard in workload.units)
         events.say("started", frames=job.layout.n_frames, done=job.layout.n_frames - waiting, store=str(job.store))
         began = time.perf_counter()
@@ -151,8 +151,8 @@ def _all_extents(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExten
     return FindExtents(recipe, ensemble, frames, f"extents-{recipe_hash(recipe)[:16]}-{lock.uuid[:8]}")
 
 
-def _work(job: Job, events: Events) -> volumes.Volumes:
-    workload, damaged = volumes.work(job)
+def _work(job: Job, profile: ClusterProfile, events: Events) -> volumes.Volumes:
+    workload, damaged = volumes.work(job, compress_of(profile))
     for problem in damaged:
         events.say("warning", str(problem))
     return workload

@@ -17,8 +17,8 @@ from ..tasks.errors import DecoderFault, DeviceLost
 from ..workflows.base import Workload
 from ..workflows.pace import Pace
 from .crew import Crew
-from .exits import NO_SPACE, Exit, Interrupted, UnitFailed, exit_of
-from .worker import Reply, WorkloadPlugin, do_units
+from .events.exits import NO_SPACE, Exit, Interrupted, UnitFailed, exit_of
+from .workers.task import Reply, WorkloadPlugin, do_units
 
 RETRIES = 5
 """Of a unit that failed for want of a file system or a decoder, with growing pauses; data errors are never retried."""

@@ -9,7 +9,7 @@ from ..tasks.render.certificate import relative
 from ..tasks.store import ledger, lock
 from ..tasks.store.layout import read_layout, run_folder
 from ..tasks.values import FrameStatus
-from .tally import ENDS
+from .events.tally import ENDS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..tasks.store.layout import StoreLayout, run_folder
-from .quantities import duration, size
+from .events.quantities import duration, size
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -24,16 +24,18 @@ ROOMS = ("pipeline", "workflows", "tasks")
 COMMON = {"numpy", "annotated_types", "jaxtyping"}
 MATHEMATICS = COMMON | {"scipy", "jax", "equinox", "jax_finufft", "numba", "llvmlite", "cupy"}
 CLUSTER = {"dask", "distributed", "bokeh", "tornado"}
+PIPELINE = COMMON | CLUSTER | {"pydantic", "pydantic_core", "ruamel", "typer", "click", "rich", "prometheus_client"}
 MAY_IMPORT = {
     "": set(),
-    "pipeline": COMMON | CLUSTER | {"pydantic", "pydantic_core", "ruamel", "typer", "click", "rich"},
+    "pipeline": PIPELINE,
+    **{f"pipeline.{room}": PIPELINE for room in ("clusters", "dashboard", "documents", "events", "report", "workers")},
     "workflows": COMMON,
     "tasks": COMMON | {"scipy"},
     "tasks.ensemble": COMMON | {"scipy", "MDAnalysis", "gemmi"},
     "tasks.scattering": MATHEMATICS,
     "tasks.volume": MATHEMATICS,
     "tasks.render": MATHEMATICS,
-    "tasks.store": COMMON | {"scipy", "zarr", "mrcfile", "numcodecs", "google_crc32c"},
+    "tasks.store": COMMON | {"scipy", "zarr", "mrcfile", "numcodecs", "google_crc32c", "cupy", "nvidia"},
     "tasks.pictures": COMMON | {"scipy", "matplotlib"},
 }
 """Packages from the index that each room may import, beside the standard library."""
@@ -44,7 +46,7 @@ ONLY_IN = {"MDAnalysis": {"tasks/ensemble/decoder.py"}}
 ALSO = {"pipeline/doctor.py": {"jax"}, "tasks/ensemble/own_class.py": {"jax"}}
 """What one module may import beyond its room: the doctor looks at the devices, a user's class is given a random key."""
 
-GUARDED = {"jax_finufft", "numba", "llvmlite", "cupy"}
+GUARDED = {"jax_finufft", "numba", "llvmlite", "cupy", "nvidia"}
 """Engines that may be missing: imported in a `try` or a function."""
 
 PURE = ("tasks.volume", "tasks.render")
@@ -161,7 +163,9 @@ def never_imports_bare(module: Module) -> Iterator[str]:
 def takes_two_dots_at_most(module: Module) -> Iterator[str]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.ImportFrom) and node.level > (0 if module.is_test else 2):
-            yield module.at(node, "one dot is my room, two dots next door; tests write `cryovox.`")
+            storey = (node.module or "").split(".")[0]
+            if not (node.level == 3 and module.room.startswith("pipeline.") and storey in ROOMS):
+                yield module.at(node, "one dot is my room, two dots next door, three from a room upstairs down to another storey")
 
 
 def touches_no_world(module: Module) -> Iterator[str]:
@@ -243,6 +247,7 @@ PLANTED = [
     (never_imports_bare, "tests/test_x.py", "from tasks.grid import VoxelGrid"),
     (never_imports_bare, "workflows/x.py", "import cryovox.tasks.grid"),
     (takes_two_dots_at_most, "tasks/render/x.py", "from ...tasks import grid"),
+    (takes_two_dots_at_most, "pipeline/clusters/x.py", "from ...configs import y"),
     (takes_two_dots_at_most, "tests/test_x.py", "from .conftest import data"),
     (touches_no_world, "tasks/volume/x.py", "from pathlib import Path"),
     (touches_no_world, "tasks/render/x.py", "f = open('x')"),

@@ -115,7 +115,7 @@ def test_the_wheel_works_in_a_fresh_environment(wheel, tmp_path):
     assert "run" in run("cryovox", "--help")
     assert run("python", "-c", "import cryovox; print(cryovox.__file__)").startswith(str(tmp_path / "venv"))
     assert "ClusterProfile" in run(
-        "python", "-c", "from cryovox.pipeline.profile import load_profile; print(load_profile('local'))"
+        "python", "-c", "from cryovox.pipeline.clusters.profile import load_profile; print(load_profile('local'))"
     )
     assert '"$defs"' in run("cryovox", "schema")
     for name in ("tasks", "workflows", "pipeline"):

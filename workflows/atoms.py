@@ -1,6 +1,6 @@
 """A trajectory's frames: read, placed, posed, and drawn as Gaussians on bricks or through the transform of the box."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -95,11 +95,15 @@ class GaussianDrawing(AtomDrawing):
         settings = recipe.render
         self._gaussians = engine_gaussians(recipe, self.atoms)
         self._engine = BrickEngine(job.layout.grid, settings.tolerance, job.footprint.capacity, backend=settings.backend)
-        self.engine = self._engine.name
+        self.engine, self.overlaps = self._engine.name, self._engine.overlaps
 
     def render(self, batch: FrameBatch) -> Bricks:
         """All frames of the batch in one call."""
-        return self._engine.render(batch.positions, *self._gaussians)
+        return self.begin(batch)()
+
+    def begin(self, batch: FrameBatch) -> Callable[[], Bricks]:
+        """The engine's two steps."""
+        return self._engine.begin(batch.positions, *self._gaussians)
 
 
 class TransformDrawing(AtomDrawing):

@@ -1,7 +1,7 @@
 """What differs between kinds of ensembles: how frames are read, how they are drawn, and what each of them must be."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -74,6 +74,8 @@ class Drawing(ABC, Generic[B]):
     """Whether what leaves the box comes in again on the other side."""
     remedy: str
     """What to do where a frame exceeds the limit."""
+    overlaps: bool = False
+    """Whether `begin` returns before all is drawn: a card then copies one batch to the host while it draws the next."""
 
     @abstractmethod
     def at_once(self, n_frames: int) -> int:
@@ -82,6 +84,11 @@ class Drawing(ABC, Generic[B]):
     @abstractmethod
     def render(self, batch: B) -> Bricks:
         """Some frames as bricks of float32."""
+
+    def begin(self, batch: B) -> Callable[[], Bricks]:
+        """`render` in two steps: all that occupies the device is given to it here, what is returned waits for the last copy."""
+        drawn = self.render(batch)
+        return lambda: drawn
 
     @abstractmethod
     def subjects(self, batch: B) -> Iterator[Subject]:

@@ -7,7 +7,10 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("cryovox", "jax", "jaxlib", "numba", "llvmlite", "numpy", "numcodecs", "zarr", "MDAnalysis", "gemmi")
+PACKAGES = (
+    "cryovox", "jax", "jaxlib", "numba", "llvmlite", "numpy", "numcodecs", "zarr", "MDAnalysis", "gemmi",
+    "jax-cuda12-plugin", "jax-cuda13-plugin", "cupy-cuda12x", "cupy-cuda13x", "nvidia-nvcomp-cu12", "nvidia-nvcomp-cu13",
+)  # fmt: skip
 ROOT = Path(__file__).parents[1]
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from ..tasks.errors import Problem
 from ..tasks.render.certificate import relative, together
 from ..tasks.store import ledger, template
+from ..tasks.store.layout import Compress
 from ..tasks.values import Accuracy, FrameStatus, ShardRecord
 from .base import Session
 from .job import Job
@@ -22,6 +23,8 @@ class Volumes:
     job: Job
     units: Sequence[int]
     """Shards to make."""
+    compress: Compress = "host"
+    """Who compresses: it decides bytes of the shards, no voxel."""
 
     @property
     def key(self) -> str:
@@ -33,7 +36,7 @@ class Volumes:
         # JAX comes with it: deferred, so that the driver does not pay for it
         from .shards import VolumesSession
 
-        return VolumesSession(self.job)
+        return VolumesSession(self.job, self.compress)
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,12 @@ def begin(job: Job, replace: bool = False) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def work(job: Job) -> tuple[Volumes, list[Problem]]:
+def work(job: Job, compress: Compress = "host") -> tuple[Volumes, list[Problem]]:
     """What is left to do, and what damage was found on the way: damaged shards lose their record and are made anew."""
     todo, damaged = ledger.pending(job.store, job.layout)
     for shard in damaged:
         ledger.withdraw(job.store, job.layout, shard)
-    return Volumes(job, tuple(todo)), list(damaged.values())
+    return Volumes(job, tuple(todo), compress), list(damaged.values())
 
 
 def finish(job: Job) -> Certificate:

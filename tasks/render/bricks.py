@@ -3,12 +3,19 @@
 A voxel's value is the mean of the potential over its cube (../volume/README.md). Along each axis that mean is a difference
 of error functions, so a group of atoms on a tile of t³ voxels is one matrix product: (t, P) · (P, t²) for its P Gaussians.
 On a CPU `cpu_bricks.py` draws the same faster.
+
+**Order of sums.** A tile's groups are added one after the other in the atoms' order, wherever passes and calls begin, so bytes do
+not depend on the capacity. A CPU's scatter adds in order. A GPU's would add by atomic operations, in any order, so there a call
+is scattered in layers, none of which names a tile twice: XLA needs no atomics for those (`unique_indices`), and leaves them as
+they are under `--xla_gpu_deterministic_ops`. That flag is for the matrix products, which XLA else chooses by timing them anew in
+each process; it must be in XLA_FLAGS before JAX starts, and without it two workers may differ in the last bit. `render_traced`,
+which gradients go through, scatters at once: on a GPU its order is the flag's affair.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +26,25 @@ from ..grid import VoxelGrid
 from ..values import Bricks
 from .base import Backend
 from .binning import Groups, Touching, passes, tile_edge, touching
+from .capacity import Capacity, halving
+from .device import DeviceBricks, Exporting, clipped, platform, positions_on_host, staging
+from .layers import layers, times_before
 from .windows import HalfWidths
 
-GROUPS_A_CALL = 256
-"""Groups that one call of the kernel takes: the last call of a pass is padded up to it."""
-GROUPS_AT_ONCE = 16
-"""Groups evaluated together inside a call: 16 keep the profiles (0.7 MB) in a core's cache."""
+
+class Calls(NamedTuple):
+    """How many groups the kernel takes."""
+
+    size: int
+    """In a call: the last call of a pass is padded up to it."""
+    at_once: int
+    """Evaluated together inside a call."""
+
+
+ON_CPU = Calls(256, 16)
+"""16 keep the profiles (0.7 MB) in a core's cache."""
+ON_CARD = Calls(2048, 512)
+"""By arithmetic, not measured: 512 have profiles of 90 MB and 0.7 GFLOP, some hundred times what a launch costs."""
 
 
 @cache
@@ -85,6 +105,16 @@ class BrickEngine:
         """As the ledger remembers it."""
         return f"bricks/{self.drawn_by}/{self.dtype}"
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether `begin` returns before all is drawn and copied. On a CPU two batches would only share its cores and memory."""
+        return self.drawn_by == "xla" and platform() != "cpu"
+
+    @cached_property
+    def _room(self) -> Capacity:
+        """What has been seen to fit; for as long as the engine lives."""
+        return Capacity(self.capacity)
+
     def render(
         self,
         positions: Float64[np.ndarray, "f m 3"],
@@ -93,8 +123,66 @@ class BrickEngine:
     ) -> Bricks:
         """F frames of M atoms with K Gaussians each: positions Å, amplitudes Å, variances Å².
 
-        Raises `ValueError` for a position that is not finite, a variance that is not positive, or float64 without x64.
+        Raises `ValueError` for a position that is not finite, a variance that is not positive, or float64 without x64;
+        `DeviceMemory` where the device does not hold one brick, `DeviceLost` where it fails.
         """
+        return self.begin(positions, amplitudes, variances)()
+
+    def begin(
+        self,
+        positions: Float64[np.ndarray, "f m 3"],
+        amplitudes: Float64[np.ndarray, "m k"],
+        variances: Float64[np.ndarray, "m k"],
+    ) -> Callable[[], Bricks]:
+        """`render` in two steps: all that occupies a card is given to it here, what is returned waits for the last copy.
+
+        The card holds two buffers of `capacity` bricks: one is copied while the next is drawn. Raises what `render` raises, in
+        either step.
+        """
+        reach = self._reach(positions, amplitudes, variances)
+        if self.drawn_by == "numba":
+            # it brings Numba
+            from .cpu_bricks import draw
+
+            drawn = draw(self.grid, positions, amplitudes, variances, reach)
+            return lambda: drawn
+        work = touching(self.grid, positions, reach)
+        begun = halving(
+            self._room, lambda capacity: self._begun(work, capacity, positions, amplitudes, variances), "bricks of atoms"
+        )
+        if self.overlaps:
+            return begun
+        drawn = begun()
+        return lambda: drawn
+
+    def render_on_device(
+        self,
+        positions: Exporting,
+        amplitudes: Float64[np.ndarray, "m k"],
+        variances: Float64[np.ndarray, "m k"],
+    ) -> DeviceBricks:
+        """`render` for positions (f, M, 3) of any library that speaks DLPack, on any device; the voxels stay on JAX's.
+
+        A copy of the positions goes to the host, where atoms are sorted into bricks; no voxel does. Drawn by XLA, whatever the
+        `backend`. The device must hold all bricks of the batch, twice. Raises what `render` raises, and `ValueError` for
+        positions of another type than float32 and float64, or of another shape.
+        """
+        points = positions_on_host(positions)
+        work = touching(self.grid, points, self._reach(points, amplitudes, variances))
+
+        def begun(capacity: int) -> Callable[[], Array]:
+            drawn = [jnp.zeros((0, *[self.grid.brick] * 3), self.dtype)]  # where no atom is
+            for groups in passes(work, capacity):
+                buffer = self._summed(groups, capacity, points, amplitudes, variances)
+                drawn.append(_assemble(buffer, self.grid.brick)[: _count(groups)])
+            values = clipped(self.grid, work.indices, jnp.concatenate(drawn))
+            return lambda: jax.block_until_ready(values)
+
+        values = halving(self._room, begun, "bricks of atoms")()
+        return DeviceBricks(len(points), work.frames, work.indices, values)
+
+    def _reach(self, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray) -> Float64[np.ndarray, " m"]:
+        """Half-widths of the atoms' windows, Å, once all has been looked at."""
         n_atoms = positions.shape[1]
         if amplitudes.shape != variances.shape or len(amplitudes) != n_atoms:
             got = f"{n_atoms} positions, amplitudes {amplitudes.shape}, variances {variances.shape}"
@@ -103,40 +191,71 @@ class BrickEngine:
             raise ValueError("positions must be finite (Å)")
         if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
             raise ValueError(f"JAX would quietly draw {self.dtype} in single precision: set jax_enable_x64")
-        reach = self._windows(amplitudes, variances)
-        if self.drawn_by == "numba":
-            # it brings Numba
-            from .cpu_bricks import draw
+        return self._windows(amplitudes, variances)
 
-            return draw(self.grid, positions, amplitudes, variances, reach)
-        work = touching(self.grid, positions, reach)
-        brick = self.grid.brick
+    def _begun(self, work: Touching, capacity: int, *atoms: np.ndarray) -> Callable[[], Bricks]:
+        """Pass after pass; before the copy of one is waited for, the next is drawn."""
+        brick, copies = self.grid.brick, staging(platform())
         values = np.empty((len(work.frames), brick, brick, brick), self.dtype)
-        for groups in passes(work, self.capacity):
-            buffer = _empty(self.capacity, brick, self.dtype)
-            for call in self._calls(groups, positions, amplitudes, variances):
-                buffer = _add_groups(buffer, *call, self.grid.voxel_size)
-            # copied out: a view would keep the whole buffer
-            values[groups.bricks] = np.asarray(_assemble(buffer, brick))[: groups.bricks.stop - groups.bricks.start]
-        return Bricks(positions.shape[0], work.frames, work.indices, _within(self.grid, work.indices, values))
+        wait: Callable[[], None] = lambda: None  # noqa: E731  (nothing has been begun)
+        for groups in passes(work, capacity):
+            buffer = self._summed(groups, capacity, *atoms)
+            wait()
+            wait = copies.begin(_assemble(buffer, brick), values[groups.bricks])
+            del buffer  # else it would live until the next has been drawn
 
-    def _calls(self, groups: Groups, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray) -> Iterator[tuple]:
+        def finish() -> Bricks:
+            wait()
+            n_frames = atoms[0].shape[0]
+            return Bricks(n_frames, work.frames, work.indices, _within(self.grid, work.indices, values))
+
+        return finish
+
+    def _summed(
+        self, groups: Groups, capacity: int, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray
+    ) -> Float[Array, "n t tt"]:
+        """The tiles of one pass; the device may still be at work on them."""
+        buffer, h = _empty(capacity, self.grid.brick, self.dtype), self.grid.voxel_size
+        if platform() == "cpu":
+            for slots, *call in self._calls(groups, ON_CPU.size, capacity, positions, amplitudes, variances):
+                buffer = _add_groups(buffer, slots, *call, h)
+            return buffer
+        for slots, *call in self._calls(_first_ones_first(groups), ON_CARD.size, capacity, positions, amplitudes, variances):
+            tiles = _tiles(*call, buffer.shape[1], h)
+            for layer in layers(slots, len(buffer)):
+                buffer = _add_layer(buffer, layer, tiles)
+        return buffer
+
+    def _calls(
+        self, groups: Groups, size: int, capacity: int, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray
+    ) -> Iterator[tuple]:
         """The kernel's arguments, padded to their fixed shape.
 
         The tile's place relative to the atom is taken in float64 here, so that float32 sees only numbers of a few Å.
         """
         flat, n_atoms = positions.reshape(-1, 3), positions.shape[1]
-        nowhere = _n_tiles(self.capacity, self.grid.brick)  # a slot past the buffer's end is dropped by the scatter
-        for start in range(0, len(groups.slots), GROUPS_A_CALL):
-            part = slice(start, start + GROUPS_A_CALL)
+        nowhere = _n_tiles(capacity, self.grid.brick)  # a slot past the buffer's end is dropped by the scatter
+        for start in range(0, len(groups.slots), size):
+            part = slice(start, start + size)
             atoms, filled = groups.atoms[part], groups.filled[part]
-            species, room = atoms % n_atoms, [(0, GROUPS_A_CALL - len(atoms))]
+            species, room = atoms % n_atoms, [(0, size - len(atoms))]
             yield (
                 np.pad(groups.slots[part].astype(np.int32), room, constant_values=nowhere),
                 np.pad((groups.corners[part, None] - flat[atoms]).astype(self.dtype), room + [(0, 0)] * 2),
                 np.pad((amplitudes[species] * filled[..., None]).astype(self.dtype), room + [(0, 0)] * 2),
                 np.pad(variances[species].astype(self.dtype), room + [(0, 0)] * 2, constant_values=1.0),
             )
+
+
+def _count(groups: Groups) -> int:
+    return groups.bricks.stop - groups.bricks.start
+
+
+def _first_ones_first(groups: Groups) -> Groups:
+    """Every tile's first group, then every tile's second …: a call then has few layers."""
+    order = np.argsort(times_before(groups.slots), kind="stable")
+    slots, corners, atoms, filled = (array[order] for array in (groups.slots, groups.corners, groups.atoms, groups.filled))
+    return Groups(groups.bricks, slots, corners, atoms, filled)
 
 
 def render_traced(
@@ -159,9 +278,9 @@ def render_traced(
             variances[species],
             tile_edge(brick),
             h,
+            ON_CPU.at_once,
         )
-        n_bricks = groups.bricks.stop - groups.bricks.start
-        buffer = jnp.zeros((_n_tiles(n_bricks, brick), *tiles.shape[1:]), tiles.dtype).at[groups.slots].add(tiles)
+        buffer = jnp.zeros((_n_tiles(_count(groups), brick), *tiles.shape[1:]), tiles.dtype).at[groups.slots].add(tiles)
         rendered.append(_assemble(buffer, brick))
     return jnp.concatenate(rendered)
 
@@ -196,8 +315,24 @@ def _add_groups(
     h: Float[Array, ""] | float,
 ) -> Float[Array, "n t tt"]:
     # slots ascend, and on a CPU the scatter adds in order: a tile's sum has one order however its groups fall into calls
-    tiles = _draw(corners, amplitudes, variances, buffer.shape[1], h)
+    tiles = _draw(corners, amplitudes, variances, buffer.shape[1], h, ON_CPU.at_once)
     return buffer.at[slots].add(tiles, mode="drop", indices_are_sorted=True)
+
+
+@partial(jax.jit, static_argnums=3)
+def _tiles(
+    corners: Float[Array, "g c 3"],
+    amplitudes: Float[Array, "g c k"],
+    variances: Float[Array, "g c k"],
+    edge: int,
+    h: Float[Array, ""] | float,
+) -> Float[Array, "g t tt"]:
+    return _draw(corners, amplitudes, variances, edge, h, ON_CARD.at_once)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _add_layer(buffer: Float[Array, "n t tt"], slots: Int[Array, " g"], tiles: Float[Array, "g t tt"]) -> Float[Array, "n t tt"]:
+    return buffer.at[slots].add(tiles, mode="drop", unique_indices=True)
 
 
 def _draw(
@@ -206,6 +341,7 @@ def _draw(
     variances: Float[Array, "g c k"],
     edge: int,
     h: Float[Array, ""] | float,
+    at_once: int,
 ) -> Float[Array, "g t tt"]:
     """Each group's atoms on its tile; `corners`: the tile's lower corner (x, y, z) seen from each atom, Å."""
 
@@ -219,7 +355,7 @@ def _draw(
         # full precision on every device: a GPU's default would be TF32
         return jnp.matmul(columns.T, planes, precision=jax.lax.Precision.HIGHEST)
 
-    return jax.lax.map(one, (corners, amplitudes, variances), batch_size=min(GROUPS_AT_ONCE, max(1, corners.shape[0])))
+    return jax.lax.map(one, (corners, amplitudes, variances), batch_size=min(at_once, max(1, corners.shape[0])))
 
 
 @partial(jax.jit, static_argnums=1)

@@ -17,6 +17,9 @@ VOLT_ANGSTROM2 = 47.8776472
 """V [volt] = 47.8776472 · U [Å⁻²]: ħ²/2mₑe with CODATA's constants, in V Å²."""
 
 
+Compress = Literal["auto", "host", "card"]
+"""Who compresses: `auto` is the card where one draws and nvCOMP is there, else the host."""
+
 SHARD_KEYS = {"name": "default", "configuration": {"separator": "."}}
 """How `potential` names its shards, as Zarr writes it; OME-Zarr 0.5 leaves the choice."""
 

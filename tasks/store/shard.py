@@ -5,7 +5,8 @@ It is Zarr v3's `sharding_indexed` with its index at the end, so any Zarr reader
 uint64, both 2⁶⁴ - 1 where there is none; then the index's crc32c. All numbers are little-endian.
 
 A shard is always made from nothing: the file is never read to be written, and never updated. TensorStore makes the same bytes
-of the same bricks (a test holds that), in more processor time.
+of the same bricks (a test holds that), in more processor time. That is so where the processor compresses; streams that come from
+a card (`encoders.py`) are other bytes of the same voxels, and everything else is the same.
 """
 
 import hashlib
@@ -19,11 +20,12 @@ from pathlib import Path
 import numpy as np
 from google_crc32c import value as crc32c
 from jaxtyping import Bool, Float, UInt8, UInt64
-from numcodecs.zstd import compress, decompress
+from numcodecs.zstd import decompress
 
 from ..errors import Problem, StoreDamage
 from ..values import Bricks
 from . import atomic
+from .encoders import Encoder, HostEncoder
 from .layout import StoreLayout
 
 NOWHERE = np.uint64(2**64 - 1)
@@ -32,17 +34,17 @@ CHECKSUM = 4
 """Bytes of a crc32c."""
 
 
-def write_shard(path: Path, layout: StoreLayout, shard: int, bricks: Bricks) -> tuple[int, str]:
+def write_shard(path: Path, layout: StoreLayout, shard: int, bricks: Bricks, encoder: Encoder | None = None) -> tuple[int, str]:
     """Write the frames of `shard` into the store at `path`; returns the file's size in bytes and its sha256.
 
     `bricks`: all frames of the shard, values in Å⁻² of any float type, rounded here to the store's. Where every voxel is 0
     no file is written, an old one is removed, and the answer is (0, ""). Memory beside the bricks: the file's size, once.
-    Other threads may run Python meanwhile. Raises `ValueError` for bricks that do not fit the shard or overflow float16,
-    `OSError` of the disk.
+    `encoder`: makes the streams; None is the host's. Other threads may run Python meanwhile. Raises `ValueError` for bricks that
+    do not fit the shard or overflow float16, `OSError` of the disk, and what the encoder raises.
     """
     _check(layout, shard, bricks)
     node = path / "potential"
-    parts = _encoded(layout, bricks, _level(node))
+    parts = _encoded(layout, bricks, _level(node), encoder or HostEncoder())
     if not parts:
         atomic.remove(node, layout.shard_key(shard))
         return 0, ""
@@ -139,14 +141,14 @@ def _read(descriptor: int, file: Path, length: int, start: int) -> UInt8[np.ndar
     return np.frombuffer(b"".join(parts), np.uint8)  # of one part no copy is made
 
 
-def _encoded(layout: StoreLayout, bricks: Bricks, level: int) -> list[bytes]:
+def _encoded(layout: StoreLayout, bricks: Bricks, level: int, encoder: Encoder) -> list[bytes]:
     """The parts of the shard's file in their order; none where every voxel is 0."""
     values = _rounded(bricks.values, layout.dtype)
     # a brick of -0 is empty too
     kept = np.flatnonzero(values.any(axis=(1, 2, 3)))
     if not len(kept):
         return []
-    streams = [compress(values[n], level) for n in kept]
+    streams = encoder.streams([values[n] for n in kept], level)
     parts = [part for stream in streams for part in (stream, crc32c(stream).to_bytes(CHECKSUM, "little"))]
     index = np.full((layout.frames_per_shard, *layout.grid.n_bricks, 2), NOWHERE, "<u8")
     lengths = np.array([len(stream) + CHECKSUM for stream in streams])

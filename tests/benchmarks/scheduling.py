@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryovox.pipeline.launch import launched
+from cryovox.pipeline.clusters.launch import launched
 from cryovox.pipeline.runner import run_workload
 from cryovox.tasks.values import Receipt
 from cryovox.workflows.base import Session

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from cryovox.pipeline.cli import main
+from cryovox.pipeline.clusters.profile import LocalProfile
+from cryovox.pipeline.documents.recipe import load_recipe
 from cryovox.pipeline.plan import SAMPLE, crew_of
-from cryovox.pipeline.profile import LocalProfile
-from cryovox.pipeline.recipe import load_recipe
 from cryovox.pipeline.scratch import MEMORY
 from cryovox.tasks.ensemble.frames import AlignSettings, TrajectorySettings
 from cryovox.tasks.ensemble.specimen import SPACING, write_specimen

@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from cryovox.pipeline import doctor, gpu_node
+from cryovox.pipeline import doctor
+from cryovox.pipeline.workers import gpus
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_what_is_needed_and_broken_is_a_line_with_a_cure(line, monkeypatch):
 
 
 def test_a_gpu_that_jax_cannot_use_is_a_fault(line, monkeypatch):
-    monkeypatch.setattr(gpu_node, "gpus", lambda: (2, ""))
+    monkeypatch.setattr(gpus, "gpus", lambda: (2, ""))
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     found = line("JAX devices")
     assert found.ok is False
@@ -81,8 +82,8 @@ def test_a_gpu_that_jax_cannot_use_is_a_fault(line, monkeypatch):
 
 def test_a_driver_is_named_with_its_cards(line, monkeypatch):
     nvml = ModuleType("pynvml")
-    monkeypatch.setattr(gpu_node, "gpus", lambda: (1, ""))
-    monkeypatch.setattr(gpu_node, "models", lambda: ["H100"])
+    monkeypatch.setattr(gpus, "gpus", lambda: (1, ""))
+    monkeypatch.setattr(gpus, "models", lambda: ["H100"])
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     nvml.nvmlInit = nvml.nvmlShutdown = lambda: None
     nvml.nvmlSystemGetCudaDriverVersion = lambda: 13020

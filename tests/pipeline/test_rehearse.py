@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from cryovox.pipeline.exits import Interrupted
-from cryovox.pipeline.recipe import load_recipe
+from cryovox.pipeline.documents.recipe import load_recipe
+from cryovox.pipeline.events.exits import Interrupted
 from cryovox.pipeline.rehearse import company
 from cryovox.tasks.ensemble.specimen import write_specimen
 from cryovox.tasks.grid import VoxelGrid

@@ -12,9 +12,9 @@ from distributed import Client, KilledWorker, LocalCluster
 from distributed.scheduler import NoValidWorkerError
 
 from cryovox.pipeline import runner
-from cryovox.pipeline.exits import Interrupted, UnitFailed
+from cryovox.pipeline.events.exits import Interrupted, UnitFailed
 from cryovox.pipeline.runner import run_workload
-from cryovox.pipeline.worker import do_units
+from cryovox.pipeline.workers.task import do_units
 from cryovox.tasks.errors import DecoderFault, FrameFault, LockLost, Problem
 from cryovox.workflows.base import Session
 

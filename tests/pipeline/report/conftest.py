@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cryovox.pipeline import report
+from cryovox.pipeline.report import facts as report
 from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
 from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import CertificateSettings

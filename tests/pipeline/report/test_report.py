@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import zarr
 
-from cryovox.pipeline import history, report
+from cryovox.pipeline.report import facts as report
+from cryovox.pipeline.report import history
 from cryovox.tasks.store.layout import run_folder
 
 
@@ -188,10 +189,10 @@ def test_it_is_written_whole_or_not_at_all(store, monkeypatch):
     folder = run_folder(store)
     first = report.write(store, folder)
     before = first.read_bytes()
-    monkeypatch.setattr("cryovox.pipeline.report_page.page", lambda facts: 1 / 0)
+    monkeypatch.setattr("cryovox.pipeline.report.page.page", lambda facts: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         report.write(store, folder)
-    monkeypatch.setattr("cryovox.pipeline.report_page.page", lambda facts: "half\ud800")
+    monkeypatch.setattr("cryovox.pipeline.report.page.page", lambda facts: "half\ud800")
     with pytest.raises(UnicodeEncodeError):
         report.write(store, folder)
     assert [file.name for file in folder.iterdir()] == ["report.html"]

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cryovox.pipeline import history, report, report_text
-from cryovox.pipeline.recipe import load_recipe
-from cryovox.pipeline.report_page import page
-from cryovox.pipeline.strict_yaml import read as read_yaml
+from cryovox.pipeline.documents.recipe import load_recipe
+from cryovox.pipeline.documents.strict_yaml import read as read_yaml
+from cryovox.pipeline.report import facts as report
+from cryovox.pipeline.report import history
+from cryovox.pipeline.report import text as report_text
+from cryovox.pipeline.report.page import page
 from cryovox.tasks.ensemble.decoded import DecoderSettings
 from cryovox.tasks.ensemble.frames import AlignSettings, TrajectorySettings
 from cryovox.tasks.ensemble.maps import MapSettings

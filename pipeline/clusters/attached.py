@@ -1,0 +1,72 @@
+"""`kind: scheduler`: a Dask scheduler that is there already, in a lab, on Kubernetes, behind a gateway, with its workers."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributed import Client
+from distributed.security import Security
+
+from ...tasks.errors import Problem, Refusal
+from ..events.exits import Interrupted
+from .profile import SchedulerProfile
+
+CONNECT = 10
+"""Seconds in which the scheduler must answer."""
+
+
+def check(profile: SchedulerProfile) -> None:
+    """Raises `Refusal` for a file that is not there or cannot be read."""
+    problems = [_readable(key, Path(path)) for key, path in _files(profile)]
+    found = [problem for problem in problems if problem is not None]
+    if found:
+        raise Refusal(found)
+    address_of(profile)
+
+
+def address_of(profile: SchedulerProfile) -> str:
+    """Where the scheduler is. Raises `Refusal` for a scheduler file that says no address."""
+    if profile.scheduler_file is None:
+        assert profile.address is not None  # the profile was validated
+        return profile.address
+    file = Path(profile.scheduler_file)
+    try:
+        address = json.loads(file.read_text("utf-8"))["address"]
+        if not isinstance(address, str):
+            raise TypeError(f"address: {address!r}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fix = "name the file that `dask scheduler --scheduler-file` wrote"
+        got = f"{type(error).__name__}: {error}"
+        raise Refusal(Problem("the scheduler file says no address", str(file), got, "JSON with `address`", fix)) from error
+    return address
+
+
+@contextmanager
+def opened(profile: SchedulerProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001
+    """A client; scheduler and workers stay when it goes."""
+    tls, address = profile.tls, address_of(profile)
+    security = None
+    if tls is not None:
+        security = Security(tls_ca_file=tls.ca_file, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True)
+    try:
+        client = Client(address, security=security, set_as_default=False, timeout=CONNECT)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Interrupted(f"the scheduler at {address} does not answer: {error}") from error
+    with client:
+        yield client
+
+
+def _files(profile: SchedulerProfile) -> Iterator[tuple[str, str]]:
+    if profile.scheduler_file is not None:
+        yield "scheduler_file", profile.scheduler_file
+    if profile.tls is not None:
+        yield from ((f"tls.{key}", path) for key, path in vars(profile.tls).items())
+
+
+def _readable(key: str, path: Path) -> Problem | None:
+    try:
+        with path.open("rb"):
+            return None
+    except OSError as error:
+        return Problem("a file of the profile cannot be read", key, f"{path}: {error.strerror}", "a file in reach", "its path")

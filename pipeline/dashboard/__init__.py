@@ -1,0 +1,1 @@
+"""The run's page on Dask's dashboard, on both sides."""

@@ -1,0 +1,1 @@
+"""What a user writes: strict YAML, checked against the dataclass it must fill."""

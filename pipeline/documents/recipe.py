@@ -1,0 +1,125 @@
+"""A recipe file becomes a `Recipe`: read strictly, overridden by `--set`, validated, refused with every problem at once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ...tasks.errors import Problem
+from ...workflows.recipe import KINDS, MapRecipe, Recipe, recipe_kind
+from .document import Document, load, override
+from .settings import Found, json_schema, validated
+from .strict_yaml import shown
+
+FINEST_VOXEL = 0.2
+"""Å. Finer than any cryo-EM map (the best are sampled at about 0.3 Å): a smaller number was most likely meant in nm."""
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe and where it came from."""
+
+    recipe: Recipe
+    name: str
+    """The file's name without its ending."""
+    folder: Path
+    """The recipe's folder, absolute: inputs are relative to it (`store.path` is relative to the working directory)."""
+
+    def input(self, path: str) -> Path:
+        """The input file that the recipe calls `path`."""
+        return self.folder / path
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """The recipe in the YAML file at `path`, with `overrides` (`grid.voxel_size=1.5`) put in.
+
+    Raises `Refusal` with every problem, each with its line or its `--set`.
+    """
+    document = override(load(path), overrides)
+    kind = recipe_kind(document.value)
+    recipe = validated(
+        kind, document, _magnitudes, _conflicts, _unused, relatives=[other for other in KINDS if other is not kind]
+    )
+    return LoadedRecipe(recipe, path.stem, path.resolve().parent)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe (draft 2020-12), for editors and for `cryovox schema`: any of the kinds."""
+    definitions: dict[str, Any] = {}
+    for kind in KINDS:
+        dialect, own = (one := dict(json_schema(kind))).pop("$schema"), one.pop("$defs")
+        definitions |= {**own, kind.__name__: one}
+    kinds = [{"$ref": f"#/$defs/{kind.__name__}"} for kind in KINDS]
+    return {"$schema": dialect, "title": "cryovox recipe", "anyOf": kinds, "$defs": definitions}
+
+
+HALF_BITS = 10
+"""Mantissa bits of float16."""
+FFT_ONLY = {"sampling": "average", "upsampling": "auto", "accept_error": None}
+"""Keys of `render` that say something to the FFT method alone, with what they say to the other."""
+
+
+def _conflicts(document: Document) -> Iterator[Found]:
+    """Keys that are valid and contradict each other."""
+    yield from _more_bits_than_there_are(document)
+    render = document.value.get("render")
+    atoms = recipe_kind(document.value) is not MapRecipe
+    if not atoms or not isinstance(render, dict):
+        return
+    if render.get("method", "gaussian") != "gaussian":
+        keys, backend = ("render", "backend"), render.get("backend", "auto")
+        if backend != "auto":
+            got, fix = f"`backend: {shown(backend)}` with `method: {shown(render['method'])}`", "remove the key"
+            yield keys, Problem("`render.backend` is for `method: gaussian`", document.where(keys), got, fix=fix)
+        return
+    if render.get("backend") == "numba":
+        yield from _no_numba(document)
+    for key, neutral in FFT_ONLY.items():
+        if key in render and render[key] != neutral:
+            keys, got = ("render", key), f"`{key}: {shown(render[key])}` with `method: gaussian`"
+            fix = "`method: fft`, or remove the key: `gaussian` draws averages and cuts off no frequency"
+            yield keys, Problem(f"`render.{key}` is for the FFT method", document.where(keys), got, fix=fix)
+
+
+def _no_numba(document: Document) -> Iterator[Found]:
+    try:
+        import_module("numba")  # asked for by name, so it may cost its moment; one that is installed may fail, too
+    except (ImportError, OSError) as error:
+        keys, fix = ("render", "backend"), "`pip install numba`, or `backend: auto`, which does without"
+        yield keys, Problem("Numba is not usable", document.where(keys), f"`backend: numba`, and: {error}", fix=fix)
+
+
+def _more_bits_than_there_are(document: Document) -> Iterator[Found]:
+    store = document.value.get("store")
+    if not isinstance(store, dict) or store.get("dtype") != "float16":
+        return
+    keys, bits = ("store", "keepbits"), store.get("keepbits")
+    if isinstance(bits, int) and bits > HALF_BITS:
+        got = f"`keepbits: {bits}` with `dtype: float16`, which has {HALF_BITS} mantissa bits"
+        fix = f"remove the key, keep {HALF_BITS} or fewer, or `dtype: float32`"
+        yield keys, Problem("`store.keepbits` keeps more than the store's type has", document.where(keys), got, fix=fix)
+
+
+def _unused(document: Document) -> Iterator[Found]:
+    """A value that its policy does not use."""
+    try:
+        policy, value = (document.at(("scattering", "b_factor", key)) for key in ("policy", "value"))
+    except KeyError:
+        return
+    if policy == "none" and value not in (0, 0.0):
+        keys = ("scattering", "b_factor", "value")
+        got, fix = f"`value: {shown(value)}` with `policy: none`", "`policy: constant`, or remove the value"
+        yield keys, Problem("`scattering.b_factor.value` is not used", document.where(keys), got, fix=fix)
+
+
+def _magnitudes(document: Document) -> Iterator[Found]:
+    """Numbers that are valid but cannot be meant."""
+    grid = document.value.get("grid")
+    if not isinstance(grid, dict):
+        return
+    keys, h = ("grid", "voxel_size"), grid.get("voxel_size")
+    if isinstance(h, float) and 0 < h < FINEST_VOXEL:
+        wanted = f"at least {FINEST_VOXEL} Å: no cryo-EM map is finer"
+        fix = f"if {h} nm was meant, write `voxel_size: {10 * h:.6g}`"
+        yield keys, Problem("bad value for `grid.voxel_size`", document.where(keys), shown(h), wanted, fix)

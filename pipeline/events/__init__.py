@@ -1,0 +1,1 @@
+"""What happens in a run: said once, counted, shown, and how it can end."""

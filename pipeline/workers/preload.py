@@ -1,0 +1,83 @@
+"""The first thing that a worker process does: one core, no Ctrl-C, a cache of compiled code, and its slow imports early."""
+
+import hashlib
+import importlib
+import os
+import signal
+import threading
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .node import claim_core, own_folder, processor
+
+PRELOAD = "cryovox.pipeline.workers.preload"
+"""As Dask is told of it: `dask worker --preload`."""
+
+
+def dask_setup(worker: Any) -> None:  # noqa: ARG001  (Dask's signature)
+    """Called by Dask in the worker, before it takes any task.
+
+    The terminal's Ctrl-C is the driver's business. XLA takes as many threads as it sees cores when it is imported, and how a
+    transform is divided among them shows in its last digits: a worker that draws on the processor has one core everywhere.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if draws_on_cpu():
+        claim_core()
+    _remember_compiled_code()
+    # imports of a second or more, made while the driver still reads its inputs
+    threading.Thread(target=_warm_up, daemon=True).start()
+
+
+def draws_on_cpu() -> bool:
+    """Whether this process was told to draw on the processor."""
+    return os.environ.get("JAX_PLATFORMS", "cpu") == "cpu"
+
+
+def _remember_compiled_code() -> None:
+    """XLA's compiled code outlives the process, on this machine's own disk; JAX reads these variables at import.
+
+    A folder for each version of JAX and each processor or card: code for another one may not run.
+    """
+    folder = own_folder()
+    if folder is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    made_for = f"{version('jax')} {version('jaxlib')} {processor()} {os.environ.get('XLA_FLAGS', '')} {_cards()}"
+    cache = folder / f"xla-{hashlib.sha256(made_for.encode()).hexdigest()[:16]}"
+    _start_anew_where_torn(cache)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
+def _start_anew_where_torn(cache: Path) -> None:
+    """JAX warns of an entry that it cannot read, compiles, and leaves it as it is: every process to come would do the same."""
+    show = warnings.showwarning
+
+    def shown(message: Any, *where: Any, **more: Any) -> None:
+        if "Error reading persistent compilation cache" in str(message):
+            for entry in cache.glob("*"):
+                entry.unlink(missing_ok=True)
+        else:
+            show(message, *where, **more)
+
+    warnings.filterwarnings("always", "Error reading persistent compilation cache")
+    warnings.showwarning = shown
+
+
+def _cards() -> str:
+    """The models of the GPUs, where this process draws on one."""
+    if draws_on_cpu():
+        return ""
+    from .gpus import models
+
+    return ",".join(models())
+
+
+def _warm_up() -> None:
+    for module in ("cryovox.workflows.shards", "cryovox.tasks.render.bricks"):  # the second brings JAX
+        importlib.import_module(module)
