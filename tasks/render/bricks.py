@@ -26,7 +26,7 @@ from ..grid import VoxelGrid
 from ..values import Bricks
 from .base import Backend
 from .binning import Groups, Touching, passes, tile_edge, touching
-from .capacity import Capacity, halving
+from .capacity import Capacity, halving, probed
 from .device import DeviceBricks, Exporting, clipped, platform, positions_on_host, staging
 from .layers import layers, times_before
 from .windows import HalfWidths
@@ -112,8 +112,8 @@ class BrickEngine:
 
     @cached_property
     def _room(self) -> Capacity:
-        """What has been seen to fit; for as long as the engine lives."""
-        return Capacity(self.capacity)
+        """What fits, by all that has been seen; for as long as the engine lives."""
+        return probed(self.capacity, np.dtype(self.dtype).itemsize * self.grid.brick**3)
 
     def render(
         self,

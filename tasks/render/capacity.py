@@ -88,6 +88,23 @@ class Capacity:
         return True
 
 
+ARRAYS = 4
+"""Arrays of all bricks held at once that drawing takes: two buffers, one assembled, and what XLA needs beside them."""
+
+
+def probed(bricks: int, brick_bytes: int) -> Capacity:
+    """As many bricks as were asked for, or the power of two below that the device's free memory holds.
+
+    What it says is an estimate, and another process may come: `halving` has the last word.
+    """
+    memory = default_device().memory_stats() or {}  # a processor says nothing
+    if "bytes_limit" in memory:
+        free = memory["bytes_limit"] - memory.get("bytes_in_use", 0)
+        while bricks > 1 and ARRAYS * bricks * brick_bytes > free:
+            bricks //= 2
+    return Capacity(bricks)
+
+
 def halving(capacity: Capacity, begin: Callable[[int], Callable[[], T]], where: str) -> Callable[[], T]:
     """What `begin(bricks)` answers: begun anew with half as many bricks whenever memory is short.
 

@@ -324,3 +324,15 @@ def test_one_batch_is_waited_for_while_the_next_is_given_to_the_card(job):
 def test_frames_are_named_by_first_and_last():
     assert shards._named(np.array([4])) == "frame 4 of the store"
     assert shards._named(np.arange(4, 9)) == "frames 4 to 8 of the store"
+
+
+@pytest.mark.parametrize(
+    ("free", "bricks"), [(None, 64), (10**9, 64), (4 * 64 * 1000, 64), (4 * 64 * 1000 - 1, 32), (4 * 3 * 1000, 2), (0, 1)]
+)
+def test_no_more_bricks_are_held_than_the_device_has_room_for(monkeypatch, free, bricks):
+    class Card:
+        def memory_stats(self):
+            return None if free is None else {"bytes_limit": free + 500, "bytes_in_use": 500}
+
+    monkeypatch.setattr(capacity, "default_device", Card)
+    assert capacity.probed(64, 1000).bricks == bricks
