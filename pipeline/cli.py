@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .events.exits import Exit, exit_of
+from .events.signals import held, listening
 
 app = typer.Typer(
     name="cryovox",
@@ -63,7 +64,8 @@ def run(
     from .prepare import owned, prepare
 
     loaded, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite)
-    from .foreground import in_the_foreground  # Dask and its kin: only for a recipe that is not refused
+    with held():
+        from .foreground import in_the_foreground  # Dask and its kin: only for a recipe that is not refused
 
     resume = shlex.join(["cryovox", *(word for word in sys.argv[1:] if word != "--overwrite")])  # once is enough
     with owned(store) as (folder, lock):
@@ -106,8 +108,8 @@ def plan(
     from .prepare import prepare
 
     loaded, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite=False)
-    from .events.signals import listening
-    from .plan import plan as make_plan
+    with held():
+        from .plan import plan as make_plan
     from .summary import plan_lines
 
     with listening(_to_stderr) as signals:
@@ -133,9 +135,9 @@ def bench(
     where = cluster, cluster_overrides or []
     chosen = None if recipe is None else prepare(recipe, overrides or [], *where, overwrite=False)
     profile = load_profile(*where) if chosen is None else chosen[1]
-    from .bench import bench as measure
-    from .bench import bench_specimen
-    from .events.signals import listening
+    with held():
+        from .bench import bench as measure
+        from .bench import bench_specimen
     from .summary import print_bench
 
     with listening(_to_stderr) as signals:

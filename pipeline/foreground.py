@@ -1,5 +1,7 @@
 """A run in front of a person: bar, log and signals around it, and a last word for each way it can end."""
 
+import os
+import sys
 import traceback
 from pathlib import Path
 
@@ -28,7 +30,7 @@ def in_the_foreground(
     tally = Tally(store, loaded.name)
     events = Events([tally, LogFile(folder), ProgressFile(folder, tally), Bar(console)])
     try:
-        with listening(lambda text: events.say("stopping", text)) as signals:
+        with listening(_say_at_once) as signals:
             outcome = run(loaded, profile, store, overwrite, lock, tally, events, signals)
     except Refusal as refusal:
         events.say("refused", reason=str(refusal))
@@ -47,8 +49,13 @@ def in_the_foreground(
             _write_down(store, folder, tally, command, events)
         events.close()
     for line in outcome_lines(outcome):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
     return Exit.DONE
+
+
+def _say_at_once(text: str) -> None:
+    # of a signal's handler, which may strike in the midst of any listener: straight to the terminal; `run` tells the others
+    os.write(sys.stderr.fileno(), f"{text}\n".encode())
 
 
 def _write_down(store: Path, folder: Path, tally: Tally, command: str, events: Events) -> None:

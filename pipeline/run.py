@@ -133,7 +133,7 @@ class _Watch:
 
     def __init__(self, running: Running, events: Events, signals: Signals):
         self._running, self._events, self._signals = running, events, signals
-        self._workers = 0
+        self._workers, self._stopping = 0, False
 
     def __call__(self) -> str | None:
         workers = self._running.n_workers
@@ -142,7 +142,11 @@ class _Watch:
                 self._events.say("waiting", "no worker is left; waiting for others")
             self._workers = workers
             self._events.say("workers", workers=workers)
-        return self._signals.reason()
+        reason = self._signals.reason()
+        if reason and not self._stopping:
+            self._stopping = True
+            self._events.say("stopping", f"{reason}: what the workers have in hand is finished")
+        return reason
 
 
 def _all_extents(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExtents:

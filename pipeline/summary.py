@@ -91,7 +91,7 @@ def print_bench(bench: "Bench") -> None:
     console = Console()
     for part in (_measured(bench), [_stages(bench)], _predicted(bench)):
         for row in part:
-            console.print(row, highlight=False, markup=False, soft_wrap=True)
+            console.print(row, highlight=False, markup=False, emoji=False, soft_wrap=True)
         console.print()
 
 

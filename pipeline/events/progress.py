@@ -38,7 +38,7 @@ class Bar:
         if event.kind == "shard" and self._task is not None:
             self._progress.update(self._task, advance=sum(event.facts[name] for name in ("done", "skipped", "failed")))
         elif event.text and event.kind != "shard":
-            self._console.print(event.text, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(event.text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

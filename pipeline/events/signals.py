@@ -12,7 +12,7 @@ _TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Signals:
-    """Which signal came, and whether someone is asking for it."""
+    """Which signal came, and whether someone is asking for it. `say` is called in the handler, in the midst of anything."""
 
     def __init__(self, say: Callable[[str], None]):
         self._say = say
@@ -39,6 +39,18 @@ class Signals:
             self._say(f"{self._came[0]}: stopping in order; once more stops at once")
         if not self._asked_for or len(self._came) > 1:
             raise Interrupted(self.reason())
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """A signal that strikes inside the block is delivered at its end: for imports, of which an exception in their midst leaves
+    half, or ends the process where it passes through C++.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

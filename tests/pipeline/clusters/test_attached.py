@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cryovox.pipeline.clusters import attached
 from cryovox.pipeline.clusters.attached import address_of, check
 from cryovox.pipeline.clusters.profile import SchedulerProfile, TlsSettings
+from cryovox.pipeline.events.exits import Interrupted
 from cryovox.tasks.errors import Refusal
 
 
@@ -106,13 +108,11 @@ def test_a_worker_of_another_code_is_named_and_the_run_refused(tmp_path, quickst
     assert not (tmp_path / "adk.zarr.run").exists()
 
 
-def test_a_scheduler_that_does_not_answer_ends_with_one_line(tmp_path, quickstart, cryovox, monkeypatch):
-    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")
-    where = ["--cluster", "scheduler", "--cluster-set", "address=tcp://127.0.0.1:9"]
-    done = cryovox(*arguments(quickstart), *where, cwd=tmp_path)
-    assert done.returncode == 75, done.stderr
-    assert "tcp://127.0.0.1:9 does not answer" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_scheduler_that_does_not_answer_ends_with_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(attached, "CONNECT", 1)
+    profile = SchedulerProfile(address="tcp://127.0.0.1:9")
+    with pytest.raises(Interrupted, match="tcp://127.0.0.1:9 does not answer"), attached.opened(profile, tmp_path, {}):
+        raise AssertionError("who answered?")
 
 
 def test_a_scheduler_without_workers_ends_in_time(tmp_path, quickstart, cryovox):

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from cryovox.pipeline.events.exits import Exit, Interrupted, UnitFailed, exit_of
-from cryovox.pipeline.events.signals import listening
+from cryovox.pipeline.events.signals import held, listening
 from cryovox.tasks.errors import DecoderFault, FrameFault, LockLost, Problem, Refusal, StoreDamage
 
 PROBLEM = Problem("bad", "here")
@@ -31,6 +31,13 @@ PROBLEM = Problem("bad", "here")
 )
 def test_every_known_end_has_its_code(error, code):
     assert exit_of(error) is code
+
+
+@pytest.fixture(autouse=True)
+def not_started_with_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
@@ -64,3 +71,17 @@ def test_the_handlers_that_were_there_come_back_and_nohup_is_respected():
         assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == handlers
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_among_imports_is_delivered_after_them():
+    done = []
+
+    def imports():
+        with held():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("imported")
+        done.append("too late")
+
+    with listening(lambda _: None), pytest.raises(Interrupted):
+        imports()
+    assert done == ["imported"]
