@@ -8,11 +8,11 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from .clusters.environment import GPU_EXTRAS
+from .workers.gpus import GPU_EXTRAS
 from .workers.node import cores, own_folder, processor
 
 REQUIRED = ("numpy", "jax", "equinox", "dask", "distributed", "zarr", "numcodecs", "MDAnalysis", "gemmi", "mrcfile", "bokeh")
@@ -44,10 +44,9 @@ def examine() -> Iterator[Finding]:
 def _attempt(name: str, look: Callable[[], Answer]) -> Finding:
     try:
         return Finding(name, *look())
-    except (ImportError, PackageNotFoundError, RuntimeError) as error:  # what a broken installation raises
-        return Finding(name, False, f"{type(error).__name__}: {error}; reinstall with `pip install --force-reinstall cryovox`")
-    except OSError as error:
-        return Finding(name, False, f"{error}; run from a folder that you may write to")
+    except Exception as error:  # a broken installation says so in many ways, and each is a line of the report
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding(name, False, f"{reason}; reinstall with `pip install --force-reinstall cryovox`")
 
 
 def _imported(package: str) -> Answer:
@@ -60,12 +59,17 @@ def _devices() -> Answer:
 
     from .workers.gpus import gpus
 
-    devices = jax.devices()
+    asked = os.environ.get("JAX_PLATFORMS")
+    try:
+        devices = jax.devices()
+    except Exception as error:  # its plugins raise whatever they like
+        told = f"JAX_PLATFORMS={asked} is set here; " if asked else ""
+        return False, f"{told}{' '.join(str(error).split()) or type(error).__name__}: {GPU_EXTRAS}"
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
     if devices[0].platform != "cpu":
         return True, f"{len(devices)} × {kinds}"
     cards, _ = gpus()
-    if cards and os.environ.get("JAX_PLATFORMS", "") in ("", "cuda", "cuda,cpu"):
+    if cards and (asked or "") in ("", "cuda", "cuda,cpu"):
         return False, f"{kinds}, though there are {cards} GPUs: {GPU_EXTRAS}"
     return True, kinds
 
@@ -161,10 +165,13 @@ def _dashboard() -> Answer:
 def _disk() -> Answer:
     from ..tasks.store.probe import measure
 
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".cryovox-doctor-") as folder:
-        (Path(folder) / "probe").touch()
-        (Path(folder) / "link").hardlink_to(Path(folder) / "probe")
-        speed = measure(Path(folder))
+    try:
+        with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".cryovox-doctor-") as folder:
+            (Path(folder) / "probe").touch()
+            (Path(folder) / "link").hardlink_to(Path(folder) / "probe")
+            speed = measure(Path(folder))
+    except OSError as error:
+        return False, f"{error}; run from a folder that you may write to"
     return True, (
         f"{speed.bytes_a_second / 1e6:.0f} MB/s written and synced here, {1e3 * speed.commit:.1f} ms to commit a shard; "
         "hard links work (the run lock needs them)"

@@ -29,25 +29,26 @@ def in_the_foreground(
     history.recover(folder)
     tally = Tally(store, loaded.name)
     events = Events([tally, LogFile(folder), ProgressFile(folder, tally), Bar(console)])
-    try:
-        with listening(_say_at_once) as signals:
+    with listening(_say_at_once) as signals:
+        try:
             outcome = run(loaded, profile, store, overwrite, lock, tally, events, signals)
-    except Refusal as refusal:
-        events.say("refused", reason=str(refusal))
-        raise
-    except BaseException as error:  # every end is written down; a fault of the program then goes its way, with its traceback
-        code = exit_of(error)
-        if code is None:
-            events.say("crashed", reason="".join(traceback.format_exception(error)))
+        except Refusal as refusal:
+            events.say("refused", reason=str(refusal))
             raise
-        kept = "Nothing that was done is lost." if store.exists() else "No store was begun."
-        end = "interrupted" if code is Exit.INTERRUPTED else "stopped"
-        events.say(end, f"{error}\n{kept} {_NEXT[code]}\n  {command}", reason=str(error))
-        return code
-    finally:
-        if store.exists() and tally.state["state"] != "refused":  # a refused run left all as it was
-            _write_down(store, folder, tally, command, events)
-        events.close()
+        except BaseException as error:  # every end is written down; a fault of the program then goes its way, with its traceback
+            code = exit_of(error)
+            if code is None:
+                events.say("crashed", reason="".join(traceback.format_exception(error)))
+                raise
+            kept = "Nothing that was done is lost." if store.exists() else "No store was begun."
+            end = "interrupted" if code is Exit.INTERRUPTED else "stopped"
+            events.say(end, f"{error}\n{kept} {_NEXT[code]}\n  {command}", reason=str(error))
+            return code
+        finally:
+            with signals.asked_for():  # a signal that comes late changes nothing about how the run ended
+                if store.exists() and tally.state["state"] != "refused":  # a refused run left all as it was
+                    _write_down(store, folder, tally, command, events)
+                events.close()
     for line in outcome_lines(outcome):
         console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
     return Exit.DONE
@@ -65,8 +66,8 @@ def _write_down(store: Path, folder: Path, tally: Tally, command: str, events: E
     try:
         history.append(folder, tally.state)
         write(store, folder, command)
-    except (OSError, Refusal) as error:
-        events.say("warning", f"no report: {error}")
+    except Exception as error:  # no page is worth the end of a run
+        events.say("warning", f"no report: {type(error).__name__}: {error}")
 
 
 _NEXT = {Exit.INTERRUPTED: "Resume with:", Exit.STOPPED: "Once that is mended, continue with:"}

@@ -94,8 +94,7 @@ def crew_of(profile: ClusterProfile, cores: int) -> Crew | None:
     if isinstance(profile, LocalProfile):
         return Crew(cores if profile.workers == "auto" else profile.workers, cores, at_once)
     if isinstance(profile, SlurmProfile) and not profile.gpus:  # a core for each, taken to be like these
-        workers = profile.jobs if profile.adapt is None else profile.adapt.maximum
-        return Crew(workers, workers, at_once)
+        return Crew(profile.most_jobs, profile.most_jobs, at_once)
     return None
 
 

@@ -14,9 +14,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .clusters.environment import ON_CPU
 from .events.exits import Interrupted
 from .scratch import scratch
+from .workers.environment import ON_CPU
 
 if TYPE_CHECKING:
     from ..workflows.job import Job

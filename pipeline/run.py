@@ -21,13 +21,13 @@ from ..workflows.kinds import kind_of, open_ensemble
 from ..workflows.recipe import Recipe, recipe_hash
 from .clusters.launch import Running, check, launched
 from .clusters.profile import ClusterProfile, compress_of
-from .crew import Crew
 from .dashboard.feed import open_page, tunnel
 from .documents.recipe import LoadedRecipe
 from .events.events import Events
 from .events.signals import Signals
 from .events.tally import Tally
 from .report import history
+from .roster import Roster
 from .runner import run_workload
 from .workers.fitness import Expected
 
@@ -79,8 +79,7 @@ def run(
             layout = resolve.layout_of(recipe, ensemble, extents)
             job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
             volumes.begin(job, overwrite)
-            if overwrite:
-                history.begin_anew(lock.run_folder)
+            history.begin_anew(lock.run_folder)
             workload = _work(job, profile, events)
         waiting = sum(len(job.layout.frames_of(shard)) for shard in workload.units)
         events.say("started", frames=job.layout.n_frames, done=job.layout.n_frames - waiting, store=str(job.store))
@@ -99,15 +98,15 @@ def _cluster(profile: ClusterProfile, lock: RunLock, tally: Tally, events: Event
     with launched(profile, lock.run_folder) as running:
         if running.unprotected:
             events.say("warning", running.unprotected)
-        crew = Crew(running.client, lambda text: events.say("warning", text))
-        watch = _Watch(running, events, signals)
+        watch = _Lookout(running, events, signals)
+        roster = Roster(running.client, lambda text: events.say("warning", text), running.ours, running.hoped)
 
         def do(workload: Workload) -> Iterator[tuple[int, Any]]:
             with signals.asked_for():
                 running.wait(watch, lambda text: events.say("waiting", text))
-                yield from run_workload(running.client, workload, lambda: running.window, watch, crew)
+                yield from run_workload(running.client, workload, lambda: running.window, watch, roster)
 
-        with _shown(running, lock, tally, events), crew.examined(Expected.of(lock.run_folder, lock.uuid)):
+        with _shown(running, lock, tally, events), roster.examined(Expected.of(lock.run_folder, lock.uuid)):
             yield do
 
 
@@ -128,25 +127,41 @@ def _shown(running: Running, lock: RunLock, tally: Tally, events: Events) -> Ite
         page.close()
 
 
-class _Watch:
+class _Lookout:
     """Asked often while a workload runs: why it must stop; tells meanwhile how many workers there are."""
 
     def __init__(self, running: Running, events: Events, signals: Signals):
         self._running, self._events, self._signals = running, events, signals
-        self._workers, self._stopping = 0, False
+        self._workers, self._had_some, self._stopping = 0, False, False
+        self._alone_since: float | None = None
+        self._said = 0.0
 
     def __call__(self) -> str | None:
         workers = self._running.n_workers
         if workers != self._workers:
-            if not workers:
-                self._events.say("waiting", "no worker is left; waiting for others")
-            self._workers = workers
+            self._workers, self._had_some = workers, True
             self._events.say("workers", workers=workers)
         reason = self._signals.reason()
         if reason and not self._stopping:
             self._stopping = True
             self._events.say("stopping", f"{reason}: what the workers have in hand is finished")
-        return reason
+        return reason or self._nobody_comes()
+
+    def _nobody_comes(self) -> str | None:
+        """Of a run that has had workers: of the first one `Running.wait` takes care."""
+        now = time.monotonic()
+        if self._workers or not self._had_some:
+            self._alone_since = None
+            return None
+        if self._alone_since is None:
+            self._alone_since, self._said = now, float("-inf")
+        waited = now - self._alone_since
+        if waited > self._running.patience:
+            return f"no worker for {waited:.0f} s"
+        if now - self._said >= 60:
+            self._said = now
+            self._events.say("waiting", f"no worker is left; waiting for others since {waited:.0f} s")
+        return None
 
 
 def _all_extents(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExtents:

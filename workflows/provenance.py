@@ -7,10 +7,12 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = (
-    "cryovox", "jax", "jaxlib", "numba", "llvmlite", "numpy", "numcodecs", "zarr", "MDAnalysis", "gemmi",
+PACKAGES = ("cryovox", "jax", "jaxlib", "numba", "llvmlite", "numpy", "numcodecs", "zarr", "MDAnalysis", "gemmi")
+"""That take part everywhere."""
+ON_CARDS = (
     "jax-cuda12-plugin", "jax-cuda13-plugin", "cupy-cuda12x", "cupy-cuda13x", "nvidia-nvcomp-cu12", "nvidia-nvcomp-cu13",
 )  # fmt: skip
+"""That take part where there is a GPU: the driver of a cluster may have none."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -20,7 +22,7 @@ def versions() -> dict[str, str]:
 
 
 def _installed() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
+    for name in (*PACKAGES, *ON_CARDS):
         try:
             yield name, version(name)
         except PackageNotFoundError:  # an engine that is not here has drawn nothing
@@ -33,6 +35,6 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for room in ("pipeline", "tasks", "workflows"):
         for file in sorted((ROOT / room).rglob("*")):
-            if file.suffix in (".py", ".csv"):
+            if file.suffix in (".py", ".csv") and not file.name.startswith("."):  # an editor's own
                 digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]

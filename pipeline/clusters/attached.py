@@ -22,7 +22,10 @@ def check(profile: SchedulerProfile) -> None:
     found = [problem for problem in problems if problem is not None]
     if found:
         raise Refusal(found)
-    address_of(profile)
+    address = address_of(profile)
+    if address.startswith("tls://") and profile.tls is None:
+        fix = "`--cluster-set tls.ca_file=ca.pem --cluster-set tls.cert=me.pem --cluster-set tls.key=me.key`"
+        raise Refusal(Problem("a scheduler that speaks TLS wants certificates", "tls", address, "`tls`", fix))
 
 
 def address_of(profile: SchedulerProfile) -> str:

@@ -12,9 +12,8 @@ from distributed import Client
 from distributed.security import Security
 
 from ...tasks.errors import Problem, Refusal
-from ..workers.gpus import gpus
+from ..workers.gpus import GPU_EXTRAS, gpus
 from ..workers.preload import PRELOAD
-from .environment import GPU_EXTRAS
 from .local import started_quietly
 from .profile import GpuNodeProfile
 

@@ -20,12 +20,12 @@ from .profile import ClusterProfile, GpuNodeProfile, LocalProfile, SchedulerProf
 
 def configuration(profile: ClusterProfile) -> dict[str, Any]:
     """Dask's, of driver, scheduler and the workers that are started here."""
-    patience = profile.queue_timeout if isinstance(profile, SlurmProfile) else 120
+    patience = _KINDS[type(profile)].patience(profile)
     return {
         "distributed.worker.preload": [PRELOAD],
         "distributed.nanny.pre-spawn-environ": environment_of(profile),
         # a run without workers ends with an error instead of waiting for ever
-        "distributed.scheduler.no-workers-timeout": f"{patience}s",
+        "distributed.scheduler.no-workers-timeout": f"{patience:.0f}s",
         # decoding and XLA's compiler hold the GIL; a worker that does is not dead
         "distributed.scheduler.worker-ttl": "10 minutes",
         "distributed.comm.timeouts.connect": "60s",
@@ -41,14 +41,16 @@ class _Kind:
     module: str
     """Beside this one; has `opened` (an `Opener`) and `check`. Imported where it is asked for: it may bring Dask and its kin."""
     patience: Callable[[Any], float]
-    """Seconds to wait for the first worker."""
+    """Seconds that a run waits while there is no worker."""
+    hoped: Callable[[Any], int] = lambda _: 0
+    """Workers that may come one after another, where they are not started at once."""
 
 
 _KINDS: dict[type[ClusterProfile], _Kind] = {
     LocalProfile: _Kind("local", lambda _: 120.0),
-    GpuNodeProfile: _Kind("gpu_node", lambda _: 300.0),
-    SlurmProfile: _Kind("slurm", lambda profile: profile.queue_timeout),
-    SchedulerProfile: _Kind("attached", lambda profile: profile.workers_timeout),
+    GpuNodeProfile: _Kind("gpu_node", lambda _: 120.0),
+    SlurmProfile: _Kind("slurm", lambda profile: float(profile.queue_timeout), lambda profile: profile.most_jobs),
+    SchedulerProfile: _Kind("attached", lambda profile: float(profile.workers_timeout)),
 }
 LOOK = 2.0
 """Seconds between two questions how many workers there are."""
@@ -64,8 +66,11 @@ def _module(profile: ClusterProfile) -> Any:
 
 
 def present(client: Client) -> list[str]:
-    """Addresses of the workers that are there."""
-    return list(client.nthreads())  # pyright: ignore[reportArgumentType]  (a coroutine only of asynchronous clients)
+    """Addresses of the workers that are there. Raises `Interrupted` where the scheduler is gone."""
+    try:
+        return list(client.nthreads())  # pyright: ignore[reportArgumentType]  (a coroutine only of asynchronous clients)
+    except OSError as error:
+        raise Interrupted(f"the cluster is lost ({error})") from error
 
 
 @dataclass
@@ -107,16 +112,30 @@ class Running:
             return None
         return f"the connection to {address} is not encrypted: whoever reaches that port can run code as its owner"
 
+    @property
+    def ours(self) -> bool:
+        """Whether the workers were started for this run."""
+        return not isinstance(self.profile, SchedulerProfile)
+
+    @property
+    def hoped(self) -> int:
+        """Workers that may still come, or are there."""
+        return max(_KINDS[type(self.profile)].hoped(self.profile), self.n_workers)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the run waits while there is no worker."""
+        return _KINDS[type(self.profile)].patience(self.profile)
+
     def wait(self, stop: Callable[[], str | None], say: Callable[[str], None]) -> None:
         """Until there is a worker. Raises `Interrupted` where none comes in time, or for what `stop` answers."""
-        patience = _KINDS[type(self.profile)].patience(self.profile)
         began, said = time.monotonic(), 0.0
         while not present(self.client):
             waited = time.monotonic() - began
             if reason := stop():
                 raise Interrupted(reason)
-            if waited > patience:
-                raise Interrupted(f"no worker came in {patience:.0f} s")
+            if waited > self.patience:
+                raise Interrupted(f"no worker came in {self.patience:.0f} s")
             if waited - said > min(60.0, 5.0 + said):  # sooner at first
                 said = waited
                 say(f"waiting for the first worker since {waited:.0f} s")

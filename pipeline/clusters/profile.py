@@ -17,6 +17,8 @@ from ..documents.strict_yaml import shown
 PROFILES = Path(__file__).parents[2] / "configs" / "clusters"
 _MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?(B|[kKMGT]i?B)")
 _WALLTIME = re.compile(r"([0-9]+-)?[0-9]{1,2}:[0-9]{2}:[0-9]{2}")
+SHORTEST = 300
+"""Seconds of a worker job at least: a worker needs time to start and to leave. Of SLURM 0 is no limit."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,11 @@ class SlurmProfile(WithDashboard):
     driver: DriverSettings = DriverSettings()
     """The batch job of the command itself."""
 
+    @property
+    def most_jobs(self) -> int:
+        """Worker jobs, where all that may be asked for are there."""
+        return self.jobs if self.adapt is None else self.adapt.maximum
+
 
 @dataclass(frozen=True)
 class TlsSettings:
@@ -210,16 +217,23 @@ def _memory(document: Document) -> Iterator[Found]:
     for keys in (("memory_limit",), ("memory",), ("driver", "memory")):
         limit = _at(document, keys)
         automatic = keys == ("memory_limit",)
-        if isinstance(limit, str) and not (automatic and limit == "auto") and not _MEMORY.fullmatch(limit):
-            wanted, fix = f"{'`auto` or ' if automatic else ''}a size with its unit", f"`{keys[-1]}: 4GiB`"
+        if isinstance(limit, str) and not (automatic and limit == "auto") and not (_MEMORY.fullmatch(limit) and _some(limit)):
+            wanted, fix = f"{'`auto` or ' if automatic else ''}a size above 0 with its unit", f"`{keys[-1]}: 4GiB`"
             yield keys, Problem(f"bad value for `{'.'.join(keys)}`", document.where(keys), shown(limit), wanted, fix)
 
 
+def _some(limit: str) -> bool:
+    """Whether it is any memory at all: of SLURM 0 is the whole node, and Dask knows no limit then."""
+    return re.search(r"[1-9]", limit) is not None
+
+
 def _walltime(document: Document) -> Iterator[Found]:
-    for keys in (("walltime",), ("driver", "walltime")):
+    for keys in (("walltime",), ("driver", "walltime")):  # that of the driver is bounded by its warning
         walltime = _at(document, keys)
-        if isinstance(walltime, str) and not _WALLTIME.fullmatch(walltime):
-            wanted, fix = "[days-]hours:minutes:seconds", f"`{keys[-1]}: 12:00:00`"
+        shortest = SHORTEST if keys == ("walltime",) else 0
+        if isinstance(walltime, str) and (not _WALLTIME.fullmatch(walltime) or seconds(walltime) < shortest):
+            least = f", at least {SHORTEST // 60} minutes" if shortest else ""
+            wanted, fix = f"[days-]hours:minutes:seconds{least}", f"`{keys[-1]}: 12:00:00`"
             yield keys, Problem(f"bad value for `{'.'.join(keys)}`", document.where(keys), shown(walltime), wanted, fix)
 
 
@@ -235,9 +249,6 @@ def _one_scheduler(document: Document) -> Iterator[Found]:
     elif isinstance(address, str) and not re.fullmatch(r"(tls|tcp)://[^\s/]+:[0-9]{1,5}", address):
         wanted, fix = "`tls://host:port` or `tcp://host:port`", "`address: tls://10.0.0.1:8786`"
         yield keys, Problem("bad value for `address`", document.where(keys), shown(address), wanted, fix)
-    elif isinstance(address, str) and address.startswith("tls://") and document.value.get("tls") is None:
-        fix = "`--cluster-set tls.ca_file=ca.pem --cluster-set tls.cert=me.pem --cluster-set tls.key=me.key`"
-        yield keys, Problem("a scheduler that speaks TLS wants certificates", document.where(keys), address, "`tls`", fix)
 
 
 def _bounds(document: Document) -> Iterator[Found]:

@@ -30,7 +30,7 @@ class Tally:
     - `bytes`: written by this run; `free_bytes`, `needed_bytes`: on the store's disk, and what the pending frames will take.
     - `frames_per_second`, `seconds_left`: null until something is known.
     - `seconds`: worker seconds by stage (read, render, check, write); `shards`: made by this run.
-    - `mass_error`: the largest; `workers`: now; `workers_lost`: how often one went.
+    - `mass_error`: the largest; `workers`: now; `workers_gone`: how often one went, whatever for.
     - `warnings`: the last few, {at, text}; `n_warnings`: all of them; `dashboard`: its link; `text`: the last line said.
     """
 
@@ -62,7 +62,7 @@ class Tally:
             "seconds": {},
             "mass_error": None,
             "workers": 0,
-            "workers_lost": 0,
+            "workers_gone": 0,
             "warnings": [],
             "n_warnings": 0,
             "dashboard": None,
@@ -84,19 +84,20 @@ class Tally:
             state["text"] = event.text
         if event.kind == "started":
             state.update(state="running", frames=facts["frames"], done=facts["done"], before=facts["done"])
-            self._recent.append((event.at, 0))
+            self._begin_speed(event.at)
         elif event.kind == "shard":
             self._shard(event)
         elif event.kind == "workers":
-            state["workers_lost"] += max(0, state["workers"] - facts["workers"])
-            state["workers"] = facts["workers"]
+            self._workers(event)
         elif event.kind == "warning":
             state["n_warnings"] += 1
             state["warnings"] = [*state["warnings"], {"at": event.at, "text": event.text}][-WARNINGS:]
         elif event.kind in ("waiting", "stopping"):
-            state["state"] = event.kind
+            state.update(state=event.kind, frames_per_second=None, seconds_left=None)
         elif event.kind == "dashboard":
             state["dashboard"] = facts["link"]
+        if event.kind == "finished" and not state["frames"]:  # nothing was left to do
+            state.update(frames=facts["frames"], done=facts["done"], before=facts["done"])
         if event.kind in ENDS:
             state.update(state=event.kind, seconds_left=None, reason=facts.get("reason"))
         if event.at - self._looked >= DISK_EVERY or event.kind in ENDS or event.at < self._looked:
@@ -115,13 +116,30 @@ class Tally:
             state["seconds"][stage] = round(state["seconds"].get(stage, 0.0) + seconds, 6)
         if facts["mass_error"] is not None:
             state["mass_error"] = max(facts["mass_error"], state["mass_error"] or 0.0)
-        if state["state"] == "waiting":
-            state["state"] = "running"
-        self._speed(event.at)
+        if state["state"] != "stopping":
+            self._speed(event.at)
+
+    def _workers(self, event: Event) -> None:
+        state = self.state
+        state["workers_gone"] += max(0, state["workers"] - event.facts["workers"])
+        state["workers"] = event.facts["workers"]
+        if state["workers"] and state["state"] == "waiting":
+            state["state"] = "running" if state["frames"] else "starting"
+            self._begin_speed(event.at)  # of the time with workers
+
+    def _begin_speed(self, at: float) -> None:
+        self._recent.clear()
+        self._recent.append((at, self._made))
+
+    @property
+    def _made(self) -> int:
+        """Frames that this run has decided."""
+        state = self.state
+        return state["done"] + state["skipped"] + state["failed"] - state["before"]
 
     def _speed(self, at: float) -> None:
         state, recent = self.state, self._recent
-        made = state["done"] + state["skipped"] + state["failed"] - state["before"]
+        made = self._made
         recent.append((at, made))
         while len(recent) > 2 and at - recent[1][0] > RECENT:
             recent.popleft()

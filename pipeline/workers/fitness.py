@@ -3,18 +3,21 @@
 import math
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...tasks.store import lock
-from ...workflows.provenance import code_digest, versions
+from ...workflows.provenance import ON_CARDS, code_digest, versions
 from .node import processor
 
 if TYPE_CHECKING:
     from ...tasks.render.known_volume import Drawn
 
+PATIENCE = 10.0
+"""Seconds in which a shared disk must show the run's lock."""
 UNLIKE = "install the driver's versions in the workers' environment, or start both from one"
 SHARED = "workers on other machines want the store on a file system that they share with the driver, at the same path"
 
@@ -71,7 +74,7 @@ def examine(expected: Expected, name: str, draw: "Callable[[], Drawn] | None" = 
 
 def _unlike(expected: Expected) -> list[str]:
     here, wanted = versions(), expected.versions
-    names = sorted(here.keys() | wanted.keys())
+    names = sorted((here.keys() | wanted.keys()).difference(ON_CARDS))  # the driver draws nothing
     found = [
         f"{name} {here.get(name, 'missing')}, the driver has {wanted.get(name, 'none')}"
         for name in names
@@ -88,9 +91,16 @@ def _release(name: str, version: str | None) -> str | None:
 
 
 def _elsewhere(expected: Expected) -> list[str]:
-    if lock.still_ours(expected.run_folder, expected.lock):
-        return []
-    return [f"it does not see the run's lock in {expected.run_folder}; {SHARED}"]
+    deadline, reason = time.monotonic() + PATIENCE, ""
+    while True:
+        try:
+            if lock.still_ours(expected.run_folder, expected.lock):
+                return []
+        except OSError as error:
+            reason = f" ({error.strerror})"
+        if time.monotonic() > deadline:  # a shared disk shows others' files late
+            return [f"it does not see the run's lock in {expected.run_folder}{reason}; {SHARED}"]
+        time.sleep(0.5)
 
 
 def _draw() -> "Drawn":
@@ -110,6 +120,6 @@ class Examination:
     def result(self, name: str) -> Fitness:
         """Made at the first call."""
         with self._lock:
-            if self._found is None or self._found.problems:  # a shared disk may only be slow to show the lock
+            if self._found is None:
                 self._found = examine(self.expected, name)
             return self._found

@@ -4,6 +4,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+GPU_EXTRAS = "pip install 'cryovox[gpu-cuda12]', or [gpu-cuda13] where the driver is of CUDA 13; never both"
+"""How to get what a GPU needs."""
+
 
 def gpus() -> tuple[int, str]:
     """How many NVIDIA GPUs the driver shows, and why there is none."""

@@ -1,5 +1,6 @@
 """The first thing that a worker process does: one core, no Ctrl-C, a cache of compiled code, and its slow imports early."""
 
+import contextlib
 import hashlib
 import importlib
 import os
@@ -10,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from .environment import ON_CPU, on_gpu
+from .gpus import gpus, models
 from .node import claim_core, own_folder, processor
 
 PRELOAD = "cryovox.pipeline.workers.preload"
@@ -24,6 +27,7 @@ def dask_setup(worker: Any) -> None:  # noqa: ARG001  (Dask's signature)
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _settle_the_device()
     if draws_on_cpu():
         claim_core()
     _remember_compiled_code()
@@ -34,6 +38,13 @@ def dask_setup(worker: Any) -> None:  # noqa: ARG001  (Dask's signature)
 def draws_on_cpu() -> bool:
     """Whether this process was told to draw on the processor."""
     return os.environ.get("JAX_PLATFORMS", "cpu") == "cpu"
+
+
+def _settle_the_device() -> None:
+    """A worker that somebody else started was told nothing: it draws on a GPU where there is one. What was set stays."""
+    if "JAX_PLATFORMS" not in os.environ:
+        told = on_gpu() if gpus()[0] else ON_CPU
+        os.environ |= {name: value for name, value in told.items() if name not in os.environ}
 
 
 def _remember_compiled_code() -> None:
@@ -60,8 +71,9 @@ def _start_anew_where_torn(cache: Path) -> None:
 
     def shown(message: Any, *where: Any, **more: Any) -> None:
         if "Error reading persistent compilation cache" in str(message):
-            for entry in cache.glob("*"):
-                entry.unlink(missing_ok=True)
+            for entry in cache.glob("*-cache"):
+                with contextlib.suppress(OSError):  # another process is at it, too
+                    entry.unlink()
         else:
             show(message, *where, **more)
 
@@ -73,8 +85,6 @@ def _cards() -> str:
     """The models of the GPUs, where this process draws on one."""
     if draws_on_cpu():
         return ""
-    from .gpus import models
-
     return ",".join(models())
 
 

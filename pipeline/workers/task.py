@@ -69,8 +69,10 @@ class Reply:
     """That they took."""
     failure: tuple[int, Exception] | None
     """The unit that could not be done, and why; those after it were not begun."""
-    worker: str
-    """Address of the worker."""
+    address: str
+    """Of the worker."""
+    process: str
+    """Of the worker, unlike any other's before or after it."""
     fitness: Fitness | None
     """Of the worker; None where nobody examines workers. Where it has problems, no unit was begun."""
 
@@ -89,7 +91,7 @@ def do_units(key: str, units: tuple[int, ...], examination: str | None = None) -
     began = time.perf_counter()
 
     def reply(failure: tuple[int, Exception] | None = None) -> Reply:
-        return Reply(receipts, time.perf_counter() - began, failure, worker.address, fitness)
+        return Reply(receipts, time.perf_counter() - began, failure, worker.address, str(worker.id), fitness)
 
     if fitness is not None and fitness.problems:
         return reply()

@@ -1,6 +1,7 @@
 """The doctor names what is there, what is missing and how to get it; a broken part is a line, never a traceback."""
 
 import builtins
+import re
 import socket
 import sys
 from types import ModuleType
@@ -78,6 +79,21 @@ def test_a_gpu_that_jax_cannot_use_is_a_fault(line, monkeypatch):
     assert found.ok is False
     assert "2 GPUs" in found.text
     assert "gpu-cuda12" in found.text
+
+
+def test_a_platform_that_jax_was_told_and_has_not_is_a_line(tmp_path, cryovox, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    done = cryovox("doctor", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(r"!!  JAX devices +JAX_PLATFORMS=cuda is set here", done.stdout)
+
+
+def test_whatever_a_broken_package_raises_is_a_line(line, monkeypatch):
+    monkeypatch.setitem(doctor._EXAMINED, "TLS", lambda: [][1])
+    found = line("TLS")
+    assert found.ok is False
+    assert "IndexError" in found.text
 
 
 def test_a_driver_is_named_with_its_cards(line, monkeypatch):

@@ -111,7 +111,7 @@ def test_a_worker_of_another_code_is_named_and_the_run_refused(tmp_path, quickst
 def test_a_scheduler_that_does_not_answer_ends_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(attached, "CONNECT", 1)
     profile = SchedulerProfile(address="tcp://127.0.0.1:9")
-    with pytest.raises(Interrupted, match="tcp://127.0.0.1:9 does not answer"), attached.opened(profile, tmp_path, {}):
+    with pytest.raises(Interrupted, match=r"tcp://127\.0\.0\.1:9 does not answer"), attached.opened(profile, tmp_path, {}):
         raise AssertionError("who answered?")
 
 
@@ -136,3 +136,10 @@ def test_a_scheduler_file_that_says_no_address_is_refused(tmp_path, text):
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(Refusal, match="says no address"):
         address_of(SchedulerProfile(scheduler_file=str(tmp_path / "s.json")))
+
+
+def test_a_scheduler_that_speaks_tls_wants_certificates_however_it_was_named(tmp_path):
+    (tmp_path / "s.json").write_text('{"address": "tls://10.0.0.1:8786"}')
+    for profile in (SchedulerProfile(scheduler_file=str(tmp_path / "s.json")), SchedulerProfile(address="tls://10.0.0.1:8786")):
+        with pytest.raises(Refusal, match="wants certificates"):
+            check(profile)

@@ -7,10 +7,11 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from cryovox.pipeline.clusters import gpu_node
-from cryovox.pipeline.clusters.environment import ON_CPU, environment_of
+from cryovox.pipeline.clusters.environment import environment_of
 from cryovox.pipeline.clusters.launch import configuration
 from cryovox.pipeline.clusters.profile import GpuNodeProfile, LocalProfile, SlurmProfile
 from cryovox.pipeline.workers import gpus
+from cryovox.pipeline.workers.environment import ON_CPU
 from cryovox.tasks.errors import Refusal
 
 

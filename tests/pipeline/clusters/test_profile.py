@@ -47,7 +47,6 @@ def test_every_kind_is_shipped_and_every_section_says_which_it_is():
         (["address=tcp://h:1", "scheduler_file=s.json"], "no one address"),
         (["address=h:1"], "bad value for `address`"),
         (["address=ucx://h:1"], "bad value for `address`"),
-        (["address=tls://h:1"], "wants certificates"),
         (["address=tls://h:1", "tls.ca_file=a"], "is missing"),
         (["adress=tcp://h:1"], "unknown key"),
     ],

@@ -70,7 +70,7 @@ def test_a_clock_that_is_set_back_breaks_nothing(tally):
 def test_workers_that_go_are_counted_and_those_that_come_are_not(tally):
     for workers in (1, 4, 3, 4, 2):
         tally.hear(Event("workers", facts={"workers": workers}))
-    assert (tally.state["workers"], tally.state["workers_lost"]) == (2, 3)
+    assert (tally.state["workers"], tally.state["workers_gone"]) == (2, 3)
 
 
 def test_the_last_warnings_are_kept_and_all_are_counted(tally):
@@ -87,3 +87,42 @@ def test_a_run_that_ended_says_how(tally, end):
     tally.hear(Event(end, "the last words", {"reason": "why"}))
     assert tally.ended
     assert (tally.state["state"], tally.state["reason"], tally.state["seconds_left"]) == (end, "why", None)
+
+
+def workers(at, n):
+    return Event("workers", facts={"workers": n}, at=float(at))
+
+
+def test_hours_in_the_queue_are_no_slow_work(tally):
+    """Sixteen frames a second, three hours without a worker, then the same speed again."""
+    tally.hear(started(0, 100_000))
+    tally.hear(workers(0, 4))
+    for at in range(1, 200):
+        tally.hear(shard(at, done=16))
+    tally.hear(workers(200, 0))
+    tally.hear(Event("waiting", "no worker is left", at=200.0))
+    assert (tally.state["state"], tally.state["frames_per_second"], tally.state["seconds_left"]) == ("waiting", None, None)
+    tally.hear(workers(11_000, 4))
+    assert tally.state["state"] == "running"
+    for at in range(11_001, 11_004):
+        tally.hear(shard(at, done=16))
+    assert tally.state["frames_per_second"] == pytest.approx(16)
+
+
+def test_a_run_that_waits_before_it_has_begun_goes_on_starting(tally):
+    tally.hear(Event("waiting", "waiting for the first worker"))
+    tally.hear(workers(1, 2))
+    assert tally.state["state"] == "starting"
+
+
+def test_a_run_that_stops_says_no_time_left(tally):
+    tally.hear(started(0, 100))
+    tally.hear(shard(1))
+    tally.hear(Event("stopping", "stopped by SIGINT", at=2.0))
+    tally.hear(shard(3))
+    assert (tally.state["state"], tally.state["seconds_left"], tally.state["done"]) == ("stopping", None, 4)
+
+
+def test_a_run_with_nothing_to_do_still_counts_all_frames(tally):
+    tally.hear(Event("finished", facts={"frames": 98, "done": 98}))
+    assert (tally.state["frames"], tally.state["done"], tally.state["before"]) == (98, 98, 98)

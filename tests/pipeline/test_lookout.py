@@ -1,0 +1,74 @@
+"""A run that has lost its workers says so, waits for others, and does not wait for ever."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from cryovox.pipeline import run
+from cryovox.pipeline.clusters.launch import Running
+from cryovox.pipeline.events.events import Events
+from cryovox.pipeline.events.signals import Signals
+
+
+class Cluster(Running):
+    """As many workers as the test says."""
+
+    n_workers = 0
+    patience = 300.0
+
+    def __init__(self):
+        """Connected to nothing."""
+
+
+@pytest.fixture
+def lookout(monkeypatch):
+    """A lookout over a cluster whose workers and clock the test sets, and what it says."""
+    heard, running = [], Cluster()
+    events = Events([SimpleNamespace(hear=heard.append, close=lambda: None)])
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(run.time, "monotonic", lambda: clock.now)
+    signals = Signals(lambda _: None)
+    return run._Lookout(running, events, signals), running, clock, signals, heard
+
+
+def kinds(heard):
+    return [event.kind for event in heard]
+
+
+def test_workers_that_come_and_go_are_told_once(lookout):
+    look, running, _, _, heard = lookout
+    for running.n_workers in (2, 2, 2, 1, 1, 3):
+        assert look() is None
+    assert [event.facts["workers"] for event in heard] == [2, 1, 3]
+
+
+def test_nobody_for_long_is_said_every_minute_and_ends_the_run_in_time(lookout):
+    look, running, clock, _, heard = lookout
+    running.n_workers = 1
+    look()
+    running.n_workers = 0
+    while clock.now <= 300 and look() is None:
+        clock.now += 1
+    assert kinds(heard).count("waiting") == 6
+    assert look() == "no worker for 301 s"
+
+
+def test_others_that_come_in_time_go_on(lookout):
+    look, running, clock, _, _ = lookout
+    for clock.now, running.n_workers in ((0, 1), (10, 0), (250, 0), (260, 1), (400, 0), (600, 0)):
+        assert look() is None
+
+
+def test_the_first_worker_is_waited_for_elsewhere(lookout):
+    look, _, clock, _, heard = lookout
+    for clock.now in (0, 1000):
+        assert look() is None
+    assert heard == []
+
+
+def test_a_signal_is_told_once(lookout):
+    look, _, _, signals, heard = lookout
+    with signals.asked_for():
+        signals.note(15, None)
+        assert look() == look() == "stopped by SIGTERM"
+    assert kinds(heard) == ["stopping"]
