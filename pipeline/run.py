@@ -26,6 +26,7 @@ from .documents.recipe import LoadedRecipe
 from .events.events import Events
 from .events.signals import Signals
 from .events.tally import Tally
+from .lookout import Lookout
 from .report import history
 from .roster import Roster
 from .runner import run_workload
@@ -98,7 +99,7 @@ def _cluster(profile: ClusterProfile, lock: RunLock, tally: Tally, events: Event
     with launched(profile, lock.run_folder) as running:
         if running.unprotected:
             events.say("warning", running.unprotected)
-        watch = _Lookout(running, events, signals)
+        watch = Lookout(running, events, signals)
         roster = Roster(running.client, lambda text: events.say("warning", text), running.ours, running.hoped)
 
         def do(workload: Workload) -> Iterator[tuple[int, Any]]:
@@ -125,43 +126,6 @@ def _shown(running: Running, lock: RunLock, tally: Tally, events: Events) -> Ite
         yield
     finally:
         page.close()
-
-
-class _Lookout:
-    """Asked often while a workload runs: why it must stop; tells meanwhile how many workers there are."""
-
-    def __init__(self, running: Running, events: Events, signals: Signals):
-        self._running, self._events, self._signals = running, events, signals
-        self._workers, self._had_some, self._stopping = 0, False, False
-        self._alone_since: float | None = None
-        self._said = 0.0
-
-    def __call__(self) -> str | None:
-        workers = self._running.n_workers
-        if workers != self._workers:
-            self._workers, self._had_some = workers, True
-            self._events.say("workers", workers=workers)
-        reason = self._signals.reason()
-        if reason and not self._stopping:
-            self._stopping = True
-            self._events.say("stopping", f"{reason}: what the workers have in hand is finished")
-        return reason or self._nobody_comes()
-
-    def _nobody_comes(self) -> str | None:
-        """Of a run that has had workers: of the first one `Running.wait` takes care."""
-        now = time.monotonic()
-        if self._workers or not self._had_some:
-            self._alone_since = None
-            return None
-        if self._alone_since is None:
-            self._alone_since, self._said = now, float("-inf")
-        waited = now - self._alone_since
-        if waited > self._running.patience:
-            return f"no worker for {waited:.0f} s"
-        if now - self._said >= 60:
-            self._said = now
-            self._events.say("waiting", f"no worker is left; waiting for others since {waited:.0f} s")
-        return None
 
 
 def _all_extents(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExtents:

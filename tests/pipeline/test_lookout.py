@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from cryovox.pipeline import run
+from cryovox.pipeline import lookout as lookout_module
 from cryovox.pipeline.clusters.launch import Running
 from cryovox.pipeline.events.events import Events
 from cryovox.pipeline.events.signals import Signals
+from cryovox.pipeline.lookout import Lookout
 
 
 class Cluster(Running):
@@ -26,9 +27,9 @@ def lookout(monkeypatch):
     heard, running = [], Cluster()
     events = Events([SimpleNamespace(hear=heard.append, close=lambda: None)])
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(run.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(lookout_module.time, "monotonic", lambda: clock.now)
     signals = Signals(lambda _: None)
-    return run._Lookout(running, events, signals), running, clock, signals, heard
+    return Lookout(running, events, signals), running, clock, signals, heard
 
 
 def kinds(heard):
