@@ -17,6 +17,7 @@ class Lookout:
         self._said = 0.0
 
     def __call__(self) -> str | None:
+        """The reason, where there is one."""
         workers = self._running.n_workers
         if workers != self._workers:
             self._workers, self._had_some = workers, True
