@@ -18,6 +18,7 @@ import numpy as np
 from distributed import Client
 from jaxtyping import Float
 
+from ...tasks.pictures.framing import coarse
 from ..events.events import Event
 from ..events.tally import ENDS, Tally
 
@@ -199,10 +200,8 @@ def newest_picture(store: Path, shard: int) -> tuple[int, bytes] | None:
 
 def small(projection: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "h w"]:
     """At most `PIXELS` a side: means over k × k pixels, with 0 beyond the edge and for what is not finite."""
-    k = max(1, -(-max(projection.shape) // PIXELS))
-    padded = np.pad(np.nan_to_num(projection, nan=0.0, posinf=0.0, neginf=0.0), [(0, -n % k) for n in projection.shape])
-    ny, nx = (n // k for n in padded.shape)
-    return padded.reshape(ny, k, nx, k).mean((1, 3))
+    finite = np.nan_to_num(projection, nan=0.0, posinf=0.0, neginf=0.0)
+    return coarse(finite, max(1, -(-max(projection.shape) // PIXELS)))
 
 
 def tunnel(link: str) -> str | None:

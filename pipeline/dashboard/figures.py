@@ -3,11 +3,10 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..events.quantities import size
+from ..events.quantities import clock, duration, many, size
 from ..events.tally import ENDS, Tally
 
 STALE = 30.0
@@ -18,6 +17,8 @@ POINTS = 400
 """Of speed over time; when there are more, every second one goes."""
 SPEED_OVER = 30.0
 """Seconds over which a point of speed is taken."""
+LATELY = 300.0
+"""Seconds for which it is said that there were more workers: by then others have come, or it was meant."""
 FULL = 0.9
 """Share of its memory limit above which a worker is pointed out; Dask pauses it at 0.8 of its own and kills it at 0.95."""
 
@@ -83,7 +84,9 @@ class Run:
     state: dict[str, Any] = field(default_factory=lambda: dict(BLANK))
     """`Tally.state`."""
     moved: float = 0.0
-    """When a frame was last finished, or the run began to be heard."""
+    """When a frame was last finished, waiting ended, or the run began to be heard."""
+    waited: float = 0.0
+    """Seconds that it waited for workers."""
     ends_at: float | None = None
     pictures: deque[Picture] = field(default_factory=lambda: deque(maxlen=PICTURES))
     no_pictures: str = ""
@@ -95,6 +98,7 @@ class Run:
     speeds: list[tuple[float, float]] = field(default_factory=list)
     """(time, frames/s), thinned."""
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
+    _workers: deque[tuple[float, int]] = field(default_factory=deque)
     _apart: float = 0.0
 
     def __post_init__(self) -> None:
@@ -122,17 +126,32 @@ class Run:
 
     def hear(self, state: Mapping[str, Any], closed: bool, now: float) -> None:
         """Takes note of how the run stands."""
-        before, began, left = self.handled, self.state["frames"], self.state["seconds_left"]
+        before, began, left, waited = self.handled, self.state["frames"], self.state["seconds_left"], self.waits
+        if waited:
+            self.waited += max(0.0, now - self.heard)
         self.state = {**BLANK, **state}
         self.heard, self.closed = now, self.closed or closed
-        if self.handled != before or self.state["frames"] != began:
+        if self.handled != before or self.state["frames"] != began or (waited and not self.waits):
             self.moved = now
-        if self.state["seconds_left"] is None:
+        if self.state["seconds_left"] is None or self.state["state"] != "running":
             self.ends_at = None
-        elif self.state["seconds_left"] != left or self.handled != before:
+        elif self.ends_at is None or self.state["seconds_left"] != left or self.handled != before:
             self.ends_at = now + float(self.state["seconds_left"])
+        self._workers.append((now, self.state["workers"]))
+        while len(self._workers) > 1 and now - self._workers[1][0] > LATELY:
+            self._workers.popleft()
         if self.state["shards"]:
             self._speed(now)
+
+    @property
+    def waits(self) -> bool:
+        """For workers."""
+        return self.state["state"] == "waiting"
+
+    @property
+    def most_workers(self) -> int:
+        """That it had at one time lately."""
+        return max((workers for _, workers in self._workers), default=0)
 
     def _speed(self, now: float) -> None:
         recent = self._recent
@@ -177,10 +196,7 @@ def words(run: Run) -> tuple[str, str]:
 def complaints(run: Run, workers: Sequence[WorkerRow], now: float) -> list[Complaint]:
     """Whatever is wrong: what is so now first, the grave before the rest, then warnings from the newest on."""
     state = run.state
-    now_so = [*_of_the_run(run, now), *([] if run.over else [*_of_disk(state), *_of_workers(state, workers)])]
-    if state["workers_lost"]:
-        lost = many(state["workers_lost"], "worker")
-        now_so.append(Complaint(False, f"{lost} went during the run; others take over the work"))
+    now_so = [*_of_the_run(run, now), *([] if run.over else [*_of_disk(state), *_of_workers(run, workers)])]
     said = [Complaint(False, str(warning["text"]), float(warning["at"])) for warning in reversed(state["warnings"])]
     older = state["n_warnings"] - len(said)
     if older > 0:
@@ -208,7 +224,7 @@ def _of_the_run(run: Run, now: float) -> Iterator[Complaint]:
 def _patience(run: Run) -> float:
     """Seconds without a finished frame that are nothing unusual: the first shard waits for compilers and readers."""
     shards, began = run.state["shards"], run.state["began"]
-    return 600.0 if not shards or began is None else max(180.0, 10 * (run.moved - began) / shards)
+    return 600.0 if not shards or began is None else max(180.0, 10 * (run.moved - began - run.waited) / shards)
 
 
 def _of_disk(state: Mapping[str, Any]) -> Iterator[Complaint]:
@@ -218,9 +234,15 @@ def _of_disk(state: Mapping[str, Any]) -> Iterator[Complaint]:
         yield Complaint(True, text)
 
 
-def _of_workers(state: Mapping[str, Any], workers: Sequence[WorkerRow]) -> Iterator[Complaint]:
+def _of_workers(run: Run, workers: Sequence[WorkerRow]) -> Iterator[Complaint]:
+    state = run.state
     if not workers and state["state"] == "running":
         yield Complaint(True, "no worker is there: nothing is done until one comes")
+    elif not workers and run.waits and state["frames"] and state["workers_gone"]:  # one that never had any is in a queue
+        yield Complaint(True, "no worker is left: nothing is done until one comes")
+    elif state["state"] == "running" and run.pending and 0 < state["workers"] < run.most_workers:
+        gone = many(run.most_workers - state["workers"], "worker")
+        yield Complaint(False, f"{gone} went within the last minutes, {state['workers']:,} of {run.most_workers:,} are there")
     for names, text in (
         ([one.name for one in workers if one.state == "paused"], "paused: short of memory"),
         (
@@ -232,35 +254,3 @@ def _of_workers(state: Mapping[str, Any], workers: Sequence[WorkerRow]) -> Itera
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             yield Complaint(False, f"worker {', '.join(names[:3])}{more}: {text}")
-
-
-def many(n: int, thing: str) -> str:
-    """`1 frame`, `2,000 frames`."""
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
-
-
-def duration(seconds: float | int) -> str:
-    """`42 s`, `4 min 10 s`, `3 h 05 min`, `2 d 7 h`."""
-    whole = max(0, round(seconds))
-    minutes, s = divmod(whole, 60)
-    hours, m = divmod(minutes, 60)
-    days, h = divmod(hours, 24)
-    if days:
-        return f"{days} d {h} h"
-    if hours:
-        return f"{hours} h {m:02d} min"
-    return f"{minutes} min {s:02d} s" if minutes else f"{s} s"
-
-
-def clock(at: float, now: float) -> str:
-    """Time of day on this machine, with the day where that is another one than `now`'s."""
-    then = datetime.fromtimestamp(at).astimezone()
-    same = then.date() == datetime.fromtimestamp(now).date()
-    return f"{then:%H:%M:%S}" if same and abs(at - now) < 3600 else f"{then:%H:%M}" if same else f"{then:%a %d %b %H:%M}"
-
-
-def zone(now: float) -> str:
-    """This machine's time zone: `CET (UTC+01:00)`."""
-    here = datetime.fromtimestamp(now).astimezone()
-    offset = f"UTC{here:%z}"[:6] + ":" + f"{here:%z}"[3:5]
-    return offset if not f"{here:%Z}".isalpha() else "UTC" if f"{here:%Z}" == "UTC" else f"{here:%Z} ({offset})"

@@ -265,7 +265,7 @@ GAUGES = (
     ("free_bytes", "free_bytes", "Bytes left on the store's disk"),
     ("needed_bytes", "needed_bytes", "Bytes that the pending frames will take"),
     ("workers", "workers", "Workers that the run has"),
-    ("workers_lost", "workers_lost", "Workers that went during the run"),
+    ("workers_gone", "workers_gone", "Workers that went during the run, whatever for"),
     ("warnings", "n_warnings", "Warnings that the run said"),
 )
 _GAUGES = Gauges()

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: sizes, durations, moments, counts and small numbers."""
+"""Numbers as a person reads them, on the screen, the page and the report: sizes, durations, times, counts and small numbers."""
 
 import math
 from datetime import UTC, datetime
@@ -15,21 +15,46 @@ def size(n_bytes: int | float) -> str:
     return f"{n_bytes:.0f} B"
 
 
-def duration(seconds: int | float) -> str:
-    """`13 s`, `2.5 h`: in the largest unit of which there are two."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+def duration(seconds: float | int) -> str:
+    """`42 s`, `4 min 10 s`, `3 h 05 min`, `2 d 7 h`."""
+    whole = max(0, round(seconds))
+    minutes, s = divmod(whole, 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days} d {h} h"
+    if hours:
+        return f"{hours} h {m:02d} min"
+    return f"{minutes} min {s:02d} s" if minutes else f"{s} s"
 
 
 def moment(at: float | None) -> str:
-    """`2026-11-21 18:33 UTC` of seconds since the epoch."""
+    """`2026-11-21 18:33 UTC` of seconds since the epoch: for what is read later and elsewhere."""
     return "unknown" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def clock(at: float, now: float, exact: float = 3600.0) -> str:
+    """Time of day on this machine, with seconds where it is less than `exact` away, with the day where that is not `now`'s."""
+    then = datetime.fromtimestamp(at).astimezone()
+    if then.date() != datetime.fromtimestamp(now).date():
+        return f"{then:%a %d %b %H:%M}"
+    return f"{then:%H:%M:%S}" if abs(at - now) < exact else f"{then:%H:%M}"
+
+
+def zone(now: float) -> str:
+    """This machine's time zone: `CET (UTC+01:00)`."""
+    here = datetime.fromtimestamp(now).astimezone()
+    offset = f"UTC{here:%z}"[:6] + ":" + f"{here:%z}"[3:5]
+    return offset if not f"{here:%Z}".isalpha() else "UTC" if f"{here:%Z}" == "UTC" else f"{here:%Z} ({offset})"
+
+
+def many(n: int, noun: str) -> str:
+    """`0 frames`, `1 frame`, `2,000 frames`: for figures that change while they are read."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def counted(n: int, noun: str) -> str:
-    """`no frame`, `one frame`, `eight frames`, `57,943 frames`: small numbers as words."""
+    """`no frame`, `one frame`, `eight frames`, `57,943 frames`: small numbers as words, for prose."""
     number = _WORDS[n] if 0 <= n < len(_WORDS) else f"{n:,}"
     return f"{number} {noun if n <= 1 else f'{noun}s'}"
 

@@ -1,6 +1,6 @@
 """report.html: what a store is and how it came to be, gathered from the store, its ledger and its history of runs, and written.
 
-Every record is read once, and the voxels of six frames; the page itself is `report_page.py`'s.
+Every record is read once, and the voxels of six frames; the page itself is `page.py`'s.
 """
 
 import json
@@ -184,8 +184,9 @@ def _pictures(
         try:
             projection = read_projection(store, frame) * h
             (central,) = read_region(store, [frame], (slice(middle, middle + 1), slice(None), slice(None)))
-        except (StoreDamage, ValueError, OSError) as error:  # a record may be read a moment before its shard is withdrawn
-            lost.append(f"frame {frame} cannot be shown: {str(error).splitlines()[0]}")
+        except (StoreDamage, ValueError, OSError, RuntimeError) as error:
+            # a record may be read a moment before its shard is withdrawn, and a stream with a right checksum be no zstd
+            lost.append(f"frame {frame} cannot be shown: {str(error).partition(chr(10))[0] or type(error).__name__}")
             continue
         frames.append(frame)
         projections.append(projection)

@@ -1,6 +1,6 @@
 """The runs of one store, a line each in `history.jsonl`: a long job is many runs, and its report shows them all.
 
-A line is the state that progress.json held last (`tally.py` documents it). What cannot be read is named, never fatal.
+A line is the state that progress.json held last (`events/tally.py` documents it). What cannot be read is named, never fatal.
 """
 
 import json
@@ -17,7 +17,7 @@ FILE = "history.jsonl"
 LONGEST_REASON = 4000
 """Characters; a traceback may be longer, and stands in the log."""
 _ANEW = {"anew": True}
-"""The line that says that an `--overwrite` put another store in the place of the one before."""
+"""The line that says that another store was begun in the place of the one before."""
 _LATEST = 1e11
 """Seconds since the epoch: the year 5138. A time beyond is no time."""
 
@@ -48,7 +48,8 @@ class Run:
     seconds: tuple[tuple[str, float], ...] = ()
     """(stage, worker seconds)."""
     workers: int = 0
-    workers_lost: int = 0
+    workers_gone: int = 0
+    """How often a worker went: at the end of its job, scaled down, or lost."""
     warnings: tuple[tuple[float | None, str], ...] = ()
     """(when, text) of the last few."""
     n_warnings: int = 0
@@ -79,7 +80,7 @@ class History:
     unreadable: tuple[str, ...] = ()
     """One sentence for each line that could not be read."""
     earlier: int = 0
-    """Runs of stores that stood here before, and were overwritten."""
+    """Runs that worked on stores that stood here before: overwritten, or deleted."""
 
 
 def append(run_folder: Path, state: dict[str, Any]) -> None:
@@ -90,21 +91,25 @@ def append(run_folder: Path, state: dict[str, Any]) -> None:
 
 
 def begin_anew(run_folder: Path) -> None:
-    """Says that the store is another one from here on; what came before is kept, and not counted. Raises `OSError`."""
-    if (run_folder / FILE).exists():
+    """Says that a store was begun: runs that worked on one before it stay in the file, and are not counted as its own.
+
+    Where no run had a store to work on, all are of this one and nothing is written. Raises `OSError`.
+    """
+    if any(run.frames for run in read(run_folder).runs):
         _append(run_folder, _ANEW)
 
 
 def recover(run_folder: Path) -> bool:
     """Adds the run whose progress.json is the only trace of it: it was killed. True where there was one.
 
+    A run that was refused left all as it was, and leaves no line.
     For the start of the next run, which holds the lock, before it writes a progress.json of its own. Raises `OSError`.
     """
     try:
         state = json.loads((run_folder / "progress.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):  # one that is no JSON is not ours, and says nothing
         return False
-    if not isinstance(state, dict) or not isinstance(state.get("began"), int | float):
+    if not isinstance(state, dict) or not isinstance(state.get("began"), int | float) or state.get("state") == "refused":
         return False
     known = {(run.host, run.pid, run.began) for run in read(run_folder).runs}
     if (state.get("host"), state.get("pid"), state["began"]) in known:
@@ -128,7 +133,7 @@ def read(run_folder: Path) -> History:
         try:
             state = json.loads(line, parse_constant=lambda _: None)
             if state == _ANEW:
-                earlier, runs, unreadable = earlier + len(runs), [], []
+                earlier, runs, unreadable = earlier + sum(run.frames > 0 for run in runs), [], []
             else:
                 runs.append(_run(state))
         except (ValueError, TypeError, RecursionError) as error:
@@ -152,7 +157,7 @@ def _run(state: Any) -> Run:
         raise ValueError("no state of a run")
     known = {}
     for field in fields(Run):
-        value = state.get(field.name)
+        value = state.get(field.name, state.get(_FORMERLY.get(field.name, "")))
         if value is None and field.name != "state":
             continue
         try:
@@ -184,6 +189,8 @@ def _moment(value: Any) -> float:
     return _positive(value, _LATEST)
 
 
+_FORMERLY = {"workers_gone": "workers_lost"}
+"""What a version before this one called it."""
 _READ: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("state", "reason", "host", "slurm_job"), _text),
     **dict.fromkeys(("began", "updated"), _moment),

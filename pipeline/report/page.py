@@ -1,4 +1,4 @@
-"""The report as one page: a pure function of what `report.py` gathered, in the order in which a stranger asks."""
+"""The report as one page: a pure function of what `facts.py` gathered, in the order in which a stranger asks."""
 
 import math
 from collections.abc import Iterator
@@ -184,14 +184,15 @@ def _runs(facts: Facts) -> Html:
     runs, unreadable = facts.history.runs, facts.history.unreadable
     bad = listed(unreadable[:NAMED], len(unreadable[NAMED:]), "bad") if unreadable else Html("")
     n_earlier = facts.history.earlier
-    earlier = f"{counted(n_earlier, 'run').capitalize()} before made a store that was overwritten." if n_earlier else ""
+    earlier = f"{counted(n_earlier, 'run').capitalize()} before made a store that is gone." if n_earlier else ""
     if not runs:
         return fill("<p>No run has left its line. {}</p>{}", earlier, bad)
     elapsed = math.fsum(run.elapsed or 0.0 for run in runs)
-    made, written, lost = (sum(of) for of in zip(*((run.made, run.bytes, run.workers_lost) for run in runs), strict=True))
+    made, written, gone = (sum(of) for of in zip(*((run.made, run.bytes, run.workers_gone) for run in runs), strict=True))
+    went = f", {counted(gone, 'worker')} came and went" if gone else ""
     text = (
         f"{counted(len(runs), 'run').capitalize()}, {duration(elapsed)} together: {counted(made, 'frame')} made, {size(written)} "
-        f"written, {counted(lost, 'worker')} lost. Frames/s are those of a run from its first word to its last. {earlier}"
+        f"written{went}. Frames/s are those of a run from its first word to its last. {earlier}"
     )
     head = ("", "began", "lasted", "host", "SLURM job", "workers", "frames", "frames/s", "written", "ended")
     shown = list(enumerate(runs, 1))[-NAMED:]
@@ -205,7 +206,7 @@ def _runs(facts: Facts) -> Html:
 
 
 def _run(number: int, run: Run) -> tuple[str, ...]:
-    workers = f"{run.workers}, {run.workers_lost} lost" if run.workers_lost else str(run.workers)
+    workers = f"{run.workers}, {run.workers_gone} went" if run.workers_gone else str(run.workers)
     lasted = "–" if run.elapsed is None else duration(run.elapsed)
     numbers = (f"{run.made:,}", figure(run.mean_speed), size(run.bytes))
     return (str(number), moment(run.began), lasted, run.host or "–", run.slurm_job or "–", workers, *numbers, _ended(run))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...tasks.render.certificate import relative
 from ...tasks.values import FrameStatus
+from ...workflows.provenance import ON_CARDS, PACKAGES
 from ..documents.strict_yaml import shown
 from ..events.quantities import counted, duration, figure, moment, size
 from .facts import Facts
@@ -21,8 +22,8 @@ ORDER = ("workflow", "ensemble", "poses", "scattering", "grid", "render", "certi
 """Of a recipe's sections, as the shipped ones have it."""
 LONGEST_RECIPE = 50_000
 """Characters."""
-PINNED = ("cryovox", "jax", "jaxlib", "numba", "llvmlite", "numpy", "numcodecs", "zarr", "MDAnalysis", "gemmi")
-"""Packages whose versions decide a store's bytes."""
+PINNED = (*PACKAGES, *ON_CARDS)
+"""Packages whose versions decide a store's bytes; of these a store names those that were there."""
 
 
 def proof(facts: Facts) -> dict[str, Any] | None:
@@ -91,11 +92,12 @@ def _exact(facts: Facts) -> list[str]:
         said.append(f"In every drawn frame the sum over the voxels agrees with the analytic mass in the box to {bound}.")
     if (lost := certificate.get("lost")) is not None and lost > 1e-3:
         said.append(f"Up to {lost:.1%} of a frame's mass lies outside the box.")
-    n = certificate["frames"]
+    n, accepted = certificate["frames"], facts.attributes["recipe"]["render"].get("accept_error") or 0.0
+    asked = f"{figure(certificate['tolerance'])} was asked for"
+    wanted = f"the recipe accepts {figure(accepted)}" if accepted > certificate["tolerance"] else asked
     said.append(
         f"{counted(n, 'frame').capitalize()} {_was(n)} compared voxel by voxel with {certificate.get('against', 'the oracle')}, "
-        f"at {certificate['voxels']:,} voxels: relative L2 error {figure(certificate['relative_l2'])}, where "
-        f"{figure(certificate['tolerance'])} was asked for."
+        f"at {certificate['voxels']:,} voxels: relative L2 error {figure(certificate['relative_l2'])}, where {wanted}."
     )
     return said
 
@@ -182,7 +184,21 @@ def repeating(facts: Facts) -> tuple[str, str]:
     pins = " ".join(f"{name}=={versions[name]}" for name in PINNED if name in versions)
     words = (
         "Save the recipe above as recipe.yaml beside the input files (their digests tell whether they are the same) and run it "
-        f"with Python {versions.get('python', '')} and these versions. On the same kind of processor the store has the same "
-        "bytes; elsewhere it agrees within the tolerance."
+        f"with Python {versions.get('python', '')} and these versions. {_same(facts.engines)}"
     )
     return words, f"pip install {pins}\ncryovox run recipe.yaml"
+
+
+def _same(engines: tuple[str, ...]) -> str:
+    """How alike a store made anew is: bytes depend on what drew, on what, and on who compressed."""
+    drew = {engine.partition(" ")[0] for engine in engines}
+    encoders = sorted({encoder for engine in engines if (encoder := engine.partition(" ")[2])})
+    if len(drew) != 1:
+        made = f"{' and '.join(sorted(drew))} made it, each some shards: the" if drew else "The"
+        return f"{made} voxels agree within the tolerance."
+    if encoders:
+        return (
+            "On the same kind of processor the voxels are the same; elsewhere they agree within the tolerance. A card compressed "
+            f"bricks of it ({', '.join(encoders)}): where another one does that, or none, the files are other bytes."
+        )
+    return "On the same kind of processor the store has the same bytes; elsewhere it agrees within the tolerance."

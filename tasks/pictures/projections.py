@@ -8,6 +8,8 @@ from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from .framing import changes, crop, extremes, scale_bar
+
 INK, PAPER = "#1b1f24", "#ffffff"
 
 
@@ -21,22 +23,20 @@ def across_the_ensemble(
     """Writes a PNG: above, each frame's projection along z (Å⁻¹); below, its difference from the first frame's.
 
     `projections` are sums over z times the voxel size (Å), cropped here to what any of them shows; one colour scale a row, so
-    that frames can be compared.
+    that frames can be compared. Raises `ValueError` without frames, `OSError`.
     """
-    n, margin = len(projections), 4
-    seen = np.argwhere(np.any([p > 1e-3 * p.max() for p in projections], axis=0))
-    low, high = (seen.min(0), seen.max(0)) if len(seen) else (np.zeros(2, int), np.array(projections[0].shape) - 1)
-    crop = tuple(slice(max(0, a - margin), b + margin + 1) for a, b in zip(low, high, strict=True))
-    projections = [p[crop] for p in projections]
+    seen, n = crop(projections), len(projections)
+    projections = [p[seen] for p in projections]
     ny, nx = projections[0].shape
     figure = Figure(figsize=(2.3 * n + 0.8, 4.6 * ny / nx + 0.9), facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, n, squeeze=False)
-    differences = [p - projections[0] for p in projections]
-    brightest = max(float(p.max()) for p in projections) or 1.0
-    largest = max(float(np.abs(d).max()) for d in differences) or 1.0
+    (darkest, brightest), (differences, largest) = extremes(projections), changes(projections)
     extent = (0, nx * voxel_size, 0, ny * voxel_size)
-    rows = ((projections, "gray_r", 0.0, brightest, "projection, Å⁻¹"), (differences, "RdBu_r", -largest, largest, "change"))
+    rows = (
+        (projections, "gray_r", darkest, brightest if brightest > darkest else darkest + 1.0, "projection, Å⁻¹"),
+        (differences, "RdBu_r", -largest, largest, "change"),
+    )
     for row, (images, colours, low, high, name) in zip(axes, rows, strict=True):
         for axis, image in zip(row, images, strict=True):
             drawn = axis.imshow(image, cmap=colours, vmin=low, vmax=high, origin="lower", extent=extent)
@@ -55,7 +55,7 @@ def across_the_ensemble(
 
 
 def _scale_bar(axis, width: float) -> None:
-    length = max((x for x in (1, 2, 5, 10, 20, 50, 100, 200, 500) if x <= width / 3), default=width / 3)
+    length = scale_bar(width)
     (x0, _), (y0, y1) = axis.get_xlim(), axis.get_ylim()
     x, y = x0 + 0.06 * width, y0 + 0.06 * (y1 - y0)
     axis.plot([x, x + length], [y, y], color=INK, linewidth=2.5, solid_capstyle="butt")

@@ -1,7 +1,6 @@
 """The page never costs a run anything: not its time, not its end; and what a scheduler shows is what the tally counted."""
 
 import builtins
-import io
 import json
 import logging
 import threading
@@ -9,27 +8,19 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import prometheus_client
 import pytest
 from distributed import Client, LocalCluster
 from distributed.security import Security
-from matplotlib.image import imread
 
 from cryovox.pipeline.dashboard import feed as dashboard
 from cryovox.pipeline.dashboard import plugin
-from cryovox.pipeline.dashboard.feed import newest_picture, open_page, small, ssh_line
+from cryovox.pipeline.dashboard.feed import open_page
 from cryovox.pipeline.events.events import Event
 from cryovox.pipeline.events.tally import ENDS, Tally
-from cryovox.tasks.grid import VoxelGrid
-from cryovox.tasks.store import ledger, template
-from cryovox.tasks.store.layout import StoreLayout
-from cryovox.tasks.store.shard import write_shard
-from cryovox.tasks.values import Bricks, FrameRecord, FrameStatus, ShardRecord
 
 
 @contextmanager
@@ -118,7 +109,7 @@ def test_an_end_is_sent_at_once(client, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(dashboard, "EVERY", 30.0)
     tally = Tally(tmp_path / "a.zarr")
     page = open_page(client, tally, tmp_path)
-    tell(tally, page, kind, reason="why")
+    tell(tally, page, kind, reason="why", frames=1, done=1)
     becomes(lambda: get(page.link)["state"]["state"], kind)
     assert get(page.link)["over"] is True
     page.close()
@@ -159,7 +150,7 @@ def test_two_runs_on_one_scheduler_keep_apart(standing, opened, tmp_path):
         assert shown["state"]["store"].endswith("b.zarr")  # the newest
         (first,) = [one for one in shown["runs"] if one["store"].endswith(f"{tmp_path.name}/a.zarr")]
         assert get(page.link, f"/progress.json?run={first['run']}")["state"]["store"].endswith("a.zarr")
-        tell(other_tally, other, "finished")
+        tell(other_tally, other, "finished", frames=1, done=1)
         other.close()
         assert get(page.link)["state"]["store"].endswith("a.zarr")  # the newest that is not over
 
@@ -193,12 +184,15 @@ def test_metrics_are_there_while_it_runs_and_gone_with_the_scheduler(tmp_path):
             tally = Tally(store)
             tally.hear(Event("started", "", {"frames": 10, "done": 4}))
             tally.hear(Event("shard", "", shard(0, failed=1)))
+            for workers in (2, 1):
+                tally.hear(Event("workers", "", {"workers": workers}))
             page = open_page(client, tally, tmp_path)
             with urllib.request.urlopen(page.link.replace("/cryovox", "/metrics"), timeout=10) as answer:
                 text = answer.read().decode()
             assert f'cryovox_frames{{status="pending",store="{store}"}} 4.0' in text
             assert f'cryovox_frames{{status="failed",store="{store}"}} 1.0' in text
             assert f'cryovox_written_bytes{{store="{store}"}} 10.0' in text
+            assert f'cryovox_workers_gone{{store="{store}"}} 1.0' in text
             assert text.count("# HELP cryovox_frames ") == 1
             page.close()
             assert "metered.zarr" not in exposed()
@@ -269,7 +263,7 @@ def test_a_scheduler_that_hangs_holds_up_neither_hearing_nor_much_of_the_end(ope
     for n in range(1000):
         page.hear(Event("shard", "", shard(n)))
     assert time.monotonic() - began < 0.5
-    tell(tally, page, "finished")
+    tell(tally, page, "finished", frames=1, done=1)
     page.close()
     assert time.monotonic() - began < 2
     stuck.set()
@@ -292,36 +286,7 @@ def test_a_scheduler_that_is_lost_is_one_line_in_the_log(opened, monkeypatch, ca
 # --- pictures
 
 
-def two_frames(path: Path, damaged: bool = False) -> np.ndarray:
-    """A store of 130 frames, 3 a shard; shard 0 is there: frame 0 and 1 done, 2 failed."""
-    layout = StoreLayout(VoxelGrid((32, 32, 32), 1.0), 130, "float32")
-    assert layout.frames_per_shard == 3
-    edge = layout.grid.brick
-    values = np.random.default_rng(0).random((2, edge, edge, edge), np.float32)
-    places = np.zeros((2, 3), np.int64)
-    template.create(path, layout, {"recipe": "r"})
-    size_, digest = write_shard(path, layout, 0, Bricks(3, np.array([0, 1]), places, values))
-    fields = {"source_frame": 0, "time": 0.0, "rotation": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))}
-    fields |= {"translation": (0.0, 0.0, 0.0), "sum": 1.0, "min": 0.0, "max": 1.0, "mass": 1.0, "scale": 1.0, "lost": 0.0}
-    done = FrameRecord(status=FrameStatus.DONE, **fields)
-    frames = (done, done, replace(done, status=FrameStatus.FAILED))
-    ledger.commit(path, layout, ShardRecord(0, 0, frames, size_, digest, "xla"))
-    if damaged:
-        layout.shard_file(path, 0).write_bytes(b"short")
-    return values[1].sum(0)
-
-
-def test_the_newest_frame_that_is_done_is_the_picture(tmp_path):
-    projection = two_frames(tmp_path / "a.zarr")
-    frame, png = newest_picture(tmp_path / "a.zarr", 0)
-    assert frame == 1
-    seen = imread(io.BytesIO(png), format="png")[..., 0]
-    darkness = (seen.max() - seen) / np.ptp(seen)
-    assert np.corrcoef(darkness[::-1].ravel(), projection.ravel())[0, 1] > 0.999  # y upwards, dark where there is matter
-    assert newest_picture(tmp_path / "a.zarr", 5) is None  # not made yet
-
-
-def test_pictures_reach_the_page_by_themselves(client, tmp_path):
+def test_pictures_reach_the_page_by_themselves(client, tmp_path, two_frames):
     two_frames(tmp_path / "a.zarr")
     tally = Tally(tmp_path / "a.zarr")
     page = open_page(client, tally, tmp_path)
@@ -330,7 +295,7 @@ def test_pictures_reach_the_page_by_themselves(client, tmp_path):
     page.close()
 
 
-def test_a_damaged_shard_costs_its_picture_only(client, tmp_path, monkeypatch, caplog):
+def test_a_damaged_shard_costs_its_picture_only(client, tmp_path, two_frames, monkeypatch, caplog):
     monkeypatch.setattr(dashboard, "PICTURE_EVERY", 0.05)
     two_frames(tmp_path / "a.zarr", damaged=True)
     tally = Tally(tmp_path / "a.zarr")
@@ -344,39 +309,3 @@ def test_a_damaged_shard_costs_its_picture_only(client, tmp_path, monkeypatch, c
     assert len(said) == 1
     assert said[0].startswith("no picture: StoreDamage")
     page.close()
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (128, 128), (129, 40), (256, 256), (300, 1000)])
-def test_a_small_picture_keeps_means_and_sum(shape):
-    k = -(-max(shape) // dashboard.PIXELS)
-    projection = np.random.default_rng(0).random(shape)
-    image = small(projection)
-    assert max(image.shape) <= dashboard.PIXELS
-    assert image.shape == tuple(-(-n // k) for n in shape)
-    assert image.sum() * k * k == pytest.approx(projection.sum())
-    assert image[0, 0] == pytest.approx(projection[:k, :k].sum() / k**2)
-    projection[0, 0] = np.nan
-    assert np.isfinite(small(projection)).all()
-
-
-# --- the way there
-
-
-SSH, JOB = {"SSH_CONNECTION": "1.2.3.4 5 6.7.8.9 22"}, {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_HOST": "login1"}
-
-
-@pytest.mark.parametrize(
-    ("link", "environment", "line"),
-    [
-        ("http://127.0.0.1:8787/cryovox", {}, None),
-        ("http://127.0.0.1:8787/cryovox", SSH, "ssh -N -L 8787:127.0.0.1:8787 ann@node7"),
-        ("http://0.0.0.0:41000/cryovox", SSH, "ssh -N -L 41000:127.0.0.1:41000 ann@node7"),
-        ("http://127.0.0.1:8787/cryovox", JOB, "ssh -N -L 8787:127.0.0.1:8787 -J ann@login1 ann@node7"),
-        ("http://127.0.0.1:8787/cryovox", JOB | SSH, "ssh -N -L 8787:127.0.0.1:8787 -J ann@login1 ann@node7"),
-        ("http://127.0.0.1:8787/cryovox", JOB | {"SLURM_SUBMIT_HOST": "node7"}, "ssh -N -L 8787:127.0.0.1:8787 ann@node7"),
-        ("http://10.0.0.5:8787/cryovox", SSH, "ssh -N -L 8787:10.0.0.5:8787 ann@node7"),
-        ("http://127.0.0.1:1/cryovox", JOB | {"SLURM_SUBMIT_HOST": "a;b"}, "ssh -N -L 1:127.0.0.1:1 -J 'ann@a;b' ann@node7"),
-    ],
-)
-def test_the_line_for_a_laptop(link, environment, line):
-    assert ssh_line(link, environment, "node7", "ann") == line

@@ -4,8 +4,10 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -38,8 +40,8 @@ COUNT = """(() => { const walk = (node) => [node, ...[...(node.shadowRoot ?? nod
 class Browser:
     """A headless Chromium, spoken to over its DevTools socket."""
 
-    def __init__(self, folder: Path):
-        command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+    def __init__(self, folder: Path, program: str = str(CHROMIUM), patience: float = 30):
+        command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
         command += [
             "--remote-debugging-port=0",
             f"--user-data-dir={folder}",
@@ -47,11 +49,15 @@ class Browser:
         ]
         self._loop = asyncio.new_event_loop()
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        port = folder / "DevToolsActivePort"
-        wait_for(lambda: port.exists() and len(port.read_text().splitlines()) == 2, 30)
-        number, path = port.read_text().splitlines()
-        self._socket = self._loop.run_until_complete(self._connect(f"ws://127.0.0.1:{number}{path}"))
         self._number, self._session, self.errors = 0, "", []
+        try:
+            port = folder / "DevToolsActivePort"
+            wait_for(lambda: port.exists() and len(port.read_text().splitlines()) == 2, patience)
+            number, path = port.read_text().splitlines()
+            self._socket = self._loop.run_until_complete(self._connect(f"ws://127.0.0.1:{number}{path}"))
+        except BaseException:
+            self._end()
+            raise
 
     async def _connect(self, address: str) -> Any:
         # a screenshot is larger than Tornado's ordinary message
@@ -115,11 +121,19 @@ class Browser:
         return image
 
     def close(self) -> None:
-        """Ends Chromium."""
-        self._session = ""
-        self.say("Browser.close")
-        self._loop.run_until_complete(self._farewell())
-        self._process.wait(20)
+        """Ends Chromium, by force where it does not hear."""
+        try:
+            self._session = ""
+            self.say("Browser.close")
+            self._loop.run_until_complete(self._farewell())
+            self._process.wait(20)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)  # it leads a session of its own, and has children
+            self._process.wait(20)
         self._loop.close()
 
     async def _farewell(self) -> None:
@@ -270,3 +284,18 @@ def test_nobody_who_answers_is_said_and_the_page_comes_back(browser, tmp_path):
         browser.asks("window.old = 1; window.beat = () => [1, false, '', '']")
         wait_for(lambda: browser.asks("window.old") is None and "waiting for workers" in browser.text(), 15)
         driver.page.close()
+
+
+def test_a_browser_that_does_not_come_up_or_go_is_ended(tmp_path, monkeypatch):
+    deaf = tmp_path / "deaf"
+    deaf.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 600\n")
+    deaf.chmod(0o700)
+    with pytest.raises(AssertionError, match="in vain"):
+        Browser(tmp_path, str(deaf), patience=2)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    stuck = Browser(tmp_path / "profile")
+    monkeypatch.setattr(stuck, "say", lambda *_: wait_for(lambda: False, 0.1))
+    with pytest.raises(AssertionError, match="in vain"):
+        stuck.close()
+    assert stuck._process.poll() is not None

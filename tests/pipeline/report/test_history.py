@@ -78,6 +78,12 @@ def test_a_run_that_ended_is_not_added_again_unless_it_never_left_its_line(tmp_p
     assert [run.state for run in history.read(tmp_path).runs] == ["interrupted"]
 
 
+def test_a_refused_run_left_all_as_it_was_and_leaves_no_line(tmp_path):
+    (tmp_path / "progress.json").write_text(json.dumps(state(end="refused")))
+    assert not history.recover(tmp_path)
+    assert not (tmp_path / history.FILE).exists()
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"state": "running"}', '{"state": "running", "began": null}', "{"])
 def test_a_progress_json_that_says_nothing_adds_nothing(tmp_path, text):
     (tmp_path / "progress.json").write_text(text)
@@ -144,7 +150,28 @@ def test_a_long_reason_is_cut(tmp_path):
     assert run.reason == "x" * history.LONGEST_REASON
 
 
-def test_runs_of_an_overwritten_store_are_only_counted(tmp_path):
+@pytest.mark.parametrize("name", ["workers_gone", "workers_lost"])
+def test_workers_that_went_are_read_by_their_former_name_too(tmp_path, name):
+    (tmp_path / history.FILE).write_text(json.dumps({"state": "finished", "workers": 3, name: 2}) + "\n")
+    (run,) = history.read(tmp_path).runs
+    assert (run.workers, run.workers_gone) == (3, 2)
+
+
+def test_a_store_that_is_begun_after_runs_that_came_to_none_says_nothing(tmp_path):
+    for _ in range(2):
+        history.append(tmp_path, {"state": "interrupted", "began": 1.0})  # while the frames' extents were looked for
+        before = (tmp_path / history.FILE).read_bytes()
+        history.begin_anew(tmp_path)
+        assert (tmp_path / history.FILE).read_bytes() == before
+    history.append(tmp_path, state(1000.0))
+    history.begin_anew(tmp_path)
+    begun = (tmp_path / history.FILE).read_bytes()
+    history.begin_anew(tmp_path)
+    assert (tmp_path / history.FILE).read_bytes() == begun
+    assert history.read(tmp_path) == history.History(earlier=1)
+
+
+def test_runs_of_a_store_that_is_gone_are_only_counted(tmp_path):
     history.begin_anew(tmp_path)
     assert not (tmp_path / history.FILE).exists()
     history.append(tmp_path, state(1000.0))

@@ -11,10 +11,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 import zarr
+from google_crc32c import value as crc32c
 
 from cryovox.pipeline.report import facts as report
 from cryovox.pipeline.report import history
-from cryovox.tasks.store.layout import run_folder
+from cryovox.tasks.store.layout import read_layout, run_folder
+from cryovox.tasks.store.shard import CHECKSUM, NOWHERE, opened
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,20 @@ def test_a_damaged_brick_costs_its_picture_alone(store, written):
     assert [f"Projection along z, frame {i}" in titles for i in (3, 5, 6)] == [True, False, True]
     assert "frame 5 cannot be shown: " in seen.text["pictures"]
     assert seen.text["mark"] == "complete"
+
+
+def test_a_brick_with_a_right_checksum_and_no_zstd_inside_costs_its_picture_alone(store, written):
+    file = store / "potential" / "c.5.0.0.0"
+    layout, _ = read_layout(store)
+    with opened(store, layout, 5) as reader:
+        offset, length = next((int(o), int(n)) for o, n in reader.index.reshape(-1, 2) if n != NOWHERE)
+    data, nonsense = bytearray(file.read_bytes()), bytes(length - CHECKSUM)
+    data[offset : offset + length] = nonsense + crc32c(nonsense).to_bytes(CHECKSUM, "little")
+    file.write_bytes(data)
+    seen = written(store)
+    titles = [title for title, _ in pictures(seen)]
+    assert [f"Projection along z, frame {i}" in titles for i in (3, 5, 6)] == [True, False, True]
+    assert re.search(r"frame 5 cannot be shown: \w+", seen.text["pictures"])
 
 
 def test_a_truncated_shard_and_a_torn_record_are_named_and_pending(store, written):

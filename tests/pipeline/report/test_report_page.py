@@ -23,6 +23,7 @@ from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store import ledger, template
 from cryovox.tasks.store.layout import MAP, StoreLayout, StoreSettings, run_folder
 from cryovox.tasks.values import Accuracy, FrameStatus
+from cryovox.workflows.provenance import ON_CARDS, PACKAGES
 from cryovox.workflows.recipe import DecoderRecipe, MapRecipe, TrajectoryRecipe, recipe_hash
 
 RECIPE = TrajectoryRecipe(TrajectorySettings("a.pdb", "b.xtc", align=AlignSettings()), StoreSettings("x.zarr"))
@@ -149,7 +150,7 @@ def test_every_run_has_a_line_and_the_totals_are_theirs(store, written):
     common = {"frames": 9, "host": "node7", "workers": 4}
     runs = [
         {"state": "interrupted", "reason": "SIGUSR1", "slurm_job": "11", "began": 0.0, "updated": 60.0, "before": 0, "done": 4},
-        {"state": "killed", "slurm_job": "12", "began": 86400.0, "updated": 86460.0, "before": 4, "done": 6, "workers_lost": 2},
+        {"state": "killed", "slurm_job": "12", "began": 86400.0, "updated": 86460.0, "before": 4, "done": 6, "workers_gone": 2},
         {
             "state": "crashed",
             "reason": "Traceback:\n  in f\nKeyError: 5",
@@ -171,7 +172,7 @@ def test_every_run_has_a_line_and_the_totals_are_theirs(store, written):
     seen = written(store)
     assert seen.row("runs", "1") == [
         "1970-01-01 00:00 UTC",
-        "60 s",
+        "1 min 00 s",
         "node7",
         "11",
         "4",
@@ -180,9 +181,9 @@ def test_every_run_has_a_line_and_the_totals_are_theirs(store, written):
         "1.0 kB",
         "interrupted: SIGUSR1",
     ]
-    assert seen.row("runs", "2")[4:] == ["4, 2 lost", "2", "0.033", "1.0 kB", "killed"]
+    assert seen.row("runs", "2")[4:] == ["4, 2 went", "2", "0.033", "1.0 kB", "killed"]
     assert seen.row("runs", "3")[5:] == ["0", "–", "1.0 kB", "crashed: KeyError: 5"]
-    assert "Four runs, 3.5 min together: nine frames made, 4.0 kB written, two workers lost." in seen.text["runs"]
+    assert "Four runs, 3 min 31 s together: nine frames made, 4.0 kB written, two workers came and went." in seen.text["runs"]
     assert "line 5 of history.jsonl cannot be read" in seen.text["runs"]
     assert "in f\nKeyError: 5" in seen.text["runs"]
     assert seen.row("time", "render") == ["14.00", "70.0%", f"{14e3 / 9:,.2f}"]
@@ -191,7 +192,56 @@ def test_every_run_has_a_line_and_the_totals_are_theirs(store, written):
     assert "and 2 more" in seen.text["warnings"]
     assert "0.043 /s" in seen.text["figures"]
     assert seen.row("figures", "speed at last") == ["0.500 frames/s with four workers"]
-    assert "four runs worked on it, 3.5 min together" in seen.text["summary"].replace("\xa0", " ")
+    assert "four runs worked on it, 3 min 31 s together" in seen.text["summary"].replace("\xa0", " ")
+
+
+def test_runs_of_a_store_that_is_gone_are_told_from_its_own(store, written):
+    folder = run_folder(store)
+    history.append(folder, {"state": "finished", "frames": 9, "done": 9, "bytes": 7000})
+    history.begin_anew(folder)
+    history.append(folder, {"state": "finished", "frames": 9, "done": 9, "bytes": 1000})
+    text = written(store).text["runs"]
+    assert "One run, 0 s together: nine frames made, 1.0 kB written. " in text
+    assert "One run before made a store that is gone." in text
+
+
+CARD = "bricks/xla/float32 nvcomp-zstd"
+
+
+@pytest.mark.parametrize(
+    ("engines", "said", "not_said"),
+    [
+        (("bricks/numba/float32",), "the store has the same bytes", "card"),
+        ((CARD,), "the voxels are the same; elsewhere they agree within the tolerance. A card compressed bricks", "same bytes"),
+        (("bricks/xla/float32", CARD), "the voxels are the same", "same bytes"),
+        (("bricks/numba/float32", CARD), "bricks/numba/float32 and bricks/xla/float32 made it", "same"),
+        ((), "The voxels agree within the tolerance.", "same"),
+    ],
+)
+def test_what_repeating_gives_is_not_promised_beyond_what_made_the_store(made, engines, said, not_said):
+    words, _ = report_text.repeating(replace(report.gather(made, run_folder(made)), engines=engines))
+    promise = words.partition("these versions. ")[2]
+    assert said in promise
+    assert not_said not in promise
+
+
+def test_the_lines_that_repeat_a_store_pin_all_that_takes_part_and_was_there(made):
+    gathered = report.gather(made, run_folder(made))
+    there = dict.fromkeys((*PACKAGES, *ON_CARDS), "1.2") | {"python": "3.11.2"}
+    del there["cupy-cuda13x"]
+    _, lines = report_text.repeating(replace(gathered, attributes={**gathered.attributes, "versions": there}))
+    pins = lines.splitlines()[0].split()[2:]
+    assert set(pins) == {f"{name}==1.2" for name in there if name != "python"}
+    assert "cupy-cuda12x==1.2" in pins
+
+
+@pytest.mark.parametrize(("accepted", "wanted"), [(0.02, "the recipe accepts 0.020"), (1e-6, "1.0×10⁻⁵ was asked for")])
+def test_an_error_that_the_recipe_accepts_is_what_it_is_held_against(made, accepted, wanted):
+    gathered = report.gather(made, run_folder(made))
+    recipe = gathered.attributes["recipe"]
+    recipe = {**recipe, "render": {**recipe["render"], "accept_error": accepted}}
+    text = report_text.summary(replace(gathered, attributes={**gathered.attributes, "recipe": recipe}))
+    assert re.search(rf"relative L2 error \S+, where {wanted}\.", text)
 
 
 KINDS = {

@@ -6,8 +6,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from cryovox.tasks.pictures.framing import MARGIN
 from cryovox.tasks.pictures.png import INK, PAPER
-from cryovox.tasks.pictures.slices import LARGEST, MARGIN, gallery
+from cryovox.tasks.pictures.slices import LARGEST, gallery
 
 
 def grey(data: bytes) -> np.ndarray:
@@ -58,9 +59,3 @@ def test_a_single_frame_has_no_change_and_an_empty_one_is_shown_whole():
     assert (made.width, made.height) == (60.0, 40.0)
     with pytest.raises(ValueError, match="no frames"):
         gallery([], [], 1.0)
-
-
-@pytest.mark.parametrize(("voxels", "bar"), [(10, 2.0), (70, 20.0), (300, 100.0), (2, 0.5)])
-def test_the_scale_bar_is_round_and_at_most_a_third(voxels, bar):
-    image = np.ones((voxels, voxels))
-    assert gallery([image], [image], 1.0 if voxels > 2 else 0.75).bar == bar
