@@ -1,7 +1,7 @@
 """`cryovox run`: from a recipe to a closed store, or to one clear line that says what stopped it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..tasks.store.layout import StoreLayout, run_folder
 from ..tasks.store.lock import RunLock
 from ..workflows import resolve, resume, volumes
 from ..workflows.base import Workload
+from ..workflows.drawing import Extents
 from ..workflows.extents import FindExtents, joined
 from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
@@ -76,8 +77,7 @@ def run(
             return _close(job, events, 0, 0.0)
     with _cluster(profile, lock, tally, events, signals) as do:
         if found is None:
-            extents = joined(part for _, part in do(_all_extents(recipe, ensemble, lock)))
-            layout = resolve.layout_of(recipe, ensemble, extents)
+            layout = resolve.layout_of(recipe, ensemble, joined(_surveyed(do, _all_extents(recipe, ensemble, lock), events)))
             job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
             volumes.begin(job, overwrite)
             history.begin_anew(lock.run_folder)
@@ -126,6 +126,14 @@ def _shown(running: Running, lock: RunLock, tally: Tally, events: Events) -> Ite
         yield
     finally:
         page.close()
+
+
+def _surveyed(do: Callable[[Workload], Iterator[tuple[int, Any]]], survey: FindExtents, events: Events) -> Iterator[Extents]:
+    """What the survey finds, part by part, and how far it is."""
+    events.say("survey", done=0, of=len(survey.units))
+    for done, (_, extents) in enumerate(do(survey), 1):
+        events.say("survey", done=done, of=len(survey.units))
+        yield extents
 
 
 def _all_extents(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExtents:

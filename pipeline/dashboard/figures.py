@@ -187,6 +187,7 @@ def words(run: Run) -> tuple[str, str]:
         return "bad", "the command is gone without a last word: run it again to go on"
     return {
         "starting": ("wait", "starting"),
+        "surveying": ("busy", "finding the box"),
         "waiting": ("wait", "waiting for workers"),
         "running": ("busy", "running"),
         "stopping": ("wait", "stopping in order"),

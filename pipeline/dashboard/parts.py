@@ -58,7 +58,7 @@ def progress(look: Look) -> str:
         for kind in ("done", "skipped", "failed")
         if total and state[kind]
     )
-    counts = [f"<b>{state['done']:,}</b> of {total:,} frames done" if total else "the frames are not counted yet"]
+    counts = [f"<b>{state['done']:,}</b> of {total:,} frames done" if total else _before_the_first(state.get("survey"))]
     counts += [f"<b class={kind}>{state[kind]:,} {kind}</b>" for kind in ("skipped", "failed") if state[kind]]
     if run.pending:
         counts.append(f"{run.pending:,} to do")
@@ -70,6 +70,14 @@ def progress(look: Look) -> str:
         f"<p class=counts>{' · '.join(counts)}</p></div></section>"
         f"<section class=tiles>{''.join(_tiles(look, run))}</section>"
     )
+
+
+def _before_the_first(survey: list[int] | None) -> str:
+    """What is done while there is no grid yet."""
+    if not survey:
+        return "the frames are not counted yet"
+    done, of = survey
+    return f"all frames are read first, to find the box: {done:,} of {many(of, 'part')}"
 
 
 def _share(run: Run) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. `kind`: stage, dashboard, waiting, workers, started, shard, warning, stopping, or one of
+    """One thing that happened. `kind`: stage, dashboard, waiting, workers, survey, started, shard, warning, stopping, or one of
     `tally.ENDS`."""
 
     kind: str

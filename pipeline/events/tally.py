@@ -24,7 +24,8 @@ the program."""
 class Tally:
     """Counts; `state` is plain data and holds no array and no volume.
 
-    - `state`: starting, waiting (for workers), running, stopping, or one of `ENDS`; `reason`: why, where it ended early.
+    - `state`: starting, surveying (all frames are read to find the box), waiting (for workers), running, stopping, or one of
+      `ENDS`; `reason`: why, where it ended early. `survey`: [done, of], in parts of the ensemble.
     - `store`, `recipe` (its name), `host`, `pid`, `slurm_job`; `began`, `updated`: seconds since the epoch.
     - `frames` of the ensemble = `done` + `skipped` + `failed` + pending; `before`: of them, done before this run.
     - `bytes`: written by this run; `free_bytes`, `needed_bytes`: on the store's disk, and what the pending frames will take.
@@ -53,6 +54,7 @@ class Tally:
             "skipped": 0,
             "failed": 0,
             "before": 0,
+            "survey": None,
             "shards": 0,
             "bytes": 0,
             "free_bytes": None,
@@ -85,6 +87,8 @@ class Tally:
         if event.kind == "started":
             state.update(state="running", frames=facts["frames"], done=facts["done"], before=facts["done"])
             self._begin_speed(event.at)
+        elif event.kind == "survey":
+            state.update(state="surveying", survey=[facts["done"], facts["of"]])
         elif event.kind == "shard":
             self._shard(event)
         elif event.kind == "workers":
@@ -124,7 +128,7 @@ class Tally:
         state["workers_gone"] += max(0, state["workers"] - event.facts["workers"])
         state["workers"] = event.facts["workers"]
         if state["workers"] and state["state"] == "waiting":
-            state["state"] = "running" if state["frames"] else "starting"
+            state["state"] = "running" if state["frames"] else "surveying" if state["survey"] else "starting"
             self._begin_speed(event.at)  # of the time with workers
 
     def _begin_speed(self, at: float) -> None:

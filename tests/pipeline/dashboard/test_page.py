@@ -210,6 +210,9 @@ def test_the_page_tells_a_run_from_its_first_minute_to_its_end(browser, tmp_path
         driver.say("waiting", "two jobs are in the queue")
         browser.reads("waiting for workers", "two jobs are in the queue")
 
+        driver.say("survey", done=3, of=64)
+        browser.reads("finding the box", "3 of 64 parts")
+
         driver.say("started", frames=10_000, done=2000)
         driver.say("workers", workers=1)
         for shard in range(3):

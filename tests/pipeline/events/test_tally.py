@@ -126,3 +126,13 @@ def test_a_run_that_stops_says_no_time_left(tally):
 def test_a_run_with_nothing_to_do_still_counts_all_frames(tally):
     tally.hear(Event("finished", facts={"frames": 98, "done": 98}))
     assert (tally.state["frames"], tally.state["done"], tally.state["before"]) == (98, 98, 98)
+
+
+def test_finding_the_box_has_a_measure_of_its_own(tally):
+    tally.hear(Event("survey", facts={"done": 3, "of": 64}))
+    assert (tally.state["state"], tally.state["survey"]) == ("surveying", [3, 64])
+    tally.hear(Event("waiting", "no worker is left"))
+    tally.hear(workers(1, 2))
+    assert tally.state["state"] == "surveying"
+    tally.hear(started(2, 100))
+    assert tally.state["state"] == "running"
