@@ -72,7 +72,7 @@ def progress(look: Look) -> str:
     )
 
 
-def _before_the_first(survey: list[int] | None) -> str:
+def _before_the_first(survey: Sequence[int] | None) -> str:
     """What is done while there is no grid yet."""
     if not survey:
         return "the frames are not counted yet"
