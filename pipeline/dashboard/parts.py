@@ -4,7 +4,7 @@ Every part is HTML made by a function of a `Look`; whatever comes from files, na
 """
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from ..events.quantities import clock, duration, many, size, zone
