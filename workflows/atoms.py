@@ -95,7 +95,7 @@ class GaussianDrawing(AtomDrawing):
         settings = recipe.render
         self._gaussians = engine_gaussians(recipe, self.atoms)
         self._engine = BrickEngine(job.layout.grid, settings.tolerance, job.footprint.capacity, backend=settings.backend)
-        self.engine, self.overlaps = self._engine.name, self._engine.overlaps
+        self.engine = self._engine.name
 
     def render(self, batch: FrameBatch) -> Bricks:
         """All frames of the batch in one call."""

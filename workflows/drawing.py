@@ -74,8 +74,6 @@ class Drawing(ABC, Generic[B]):
     """Whether what leaves the box comes in again on the other side."""
     remedy: str
     """What to do where a frame exceeds the limit."""
-    overlaps: bool = False
-    """Whether `begin` returns before all is drawn: a card then copies one batch to the host while it draws the next."""
 
     @abstractmethod
     def at_once(self, n_frames: int) -> int:
@@ -86,7 +84,10 @@ class Drawing(ABC, Generic[B]):
         """Some frames as bricks of float32."""
 
     def begin(self, batch: B) -> Callable[[], Bricks]:
-        """`render` in two steps: all that occupies the device is given to it here, what is returned waits for the last copy."""
+        """`render` in two steps: all that occupies the device is given to it here, what is returned waits for the last copy.
+
+        Where the two can overlap, a card copies one batch to the host while it draws the next.
+        """
         drawn = self.render(batch)
         return lambda: drawn
 

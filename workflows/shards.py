@@ -3,18 +3,18 @@
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..tasks.errors import LockLost
+from ..tasks.errors import DeviceMemory, LockLost
 from ..tasks.render.capacity import device_faults
 from ..tasks.render.certificate import certified_frames
 from ..tasks.render.device import platform
 from ..tasks.store import ledger, lock
-from ..tasks.store.encoders import Compress, encoder_of
+from ..tasks.store.encoders import Compress, Encoder, HostEncoder, encoder_of
 from ..tasks.store.layout import run_folder
 from ..tasks.store.rounding import kept
 from ..tasks.store.shard import write_shard
@@ -29,21 +29,17 @@ class VolumesSession(Session):
     """One worker process's drawing. Several threads may call `do`, each with a shard of its own: one is compressed and written
     while the next is drawn.
 
-    `compress`: who does that; it decides bytes of the file, no voxel. Raises `Refusal` for a card that cannot be had.
+    `compress`: who does that; it decides bytes of the file, no voxel. Under `auto`, once a card has no memory to compress in, the
+    host does it. Raises `Refusal` for a card that cannot be had.
     """
 
     def __init__(self, job: Job, compress: Compress = "auto"):
-        self.job = job
+        self.job, self._compress = job, compress
         self.encoder = encoder_of(compress, on_card=platform() != "cpu")
         self.drawing = kind_of(job.recipe).drawing(job, job.recipe, job.ensemble)
         # one decoding child, one device, and an oracle that for maps takes gigabytes: one thread at a time for each
-        self._reading, self._rendering, self._checking = threading.Lock(), threading.Lock(), threading.Lock()
+        self._reading, self._rendering, self._checking = threading.Lock(), Turn(), threading.Lock()
         self.certified = certified_frames(job.recipe.certificate, job.layout.n_frames)
-
-    @property
-    def engine(self) -> str:
-        """What draws, and what compresses where it is not the host: as the ledger remembers both."""
-        return " ".join(filter(None, [self.drawing.engine, self.encoder.name]))
 
     def close(self) -> None:
         """Ends what reading started."""
@@ -63,12 +59,8 @@ class VolumesSession(Session):
         for some in np.array_split(frames, drawing.at_once(len(frames))):
             with self._reading, lap("read"):
                 batch = drawing.frames.read(some)
-            with device_faults(_named(some)):
-                with self._rendering, lap("render"):
-                    wait = begin_batch(self, batch)
-                # a card's last copy is waited for while it draws the next batch
-                with lap("render"):
-                    drawn = wait()
+            with device_faults(_named(some)), self._rendering, lap("render"):
+                drawn = render_batch(self, batch)
             with self._checking, lap("check"):
                 stored = self.rounded(drawn)
                 records += self._records(batch, drawn, stored)
@@ -78,8 +70,10 @@ class VolumesSession(Session):
         if (done := ledger.read(job.store, job.layout, unit)) is not None:  # asked twice at once: likewise
             return _receipt(job, done, lap)
         with device_faults(_named(frames)), lap("write"):
-            size, digest = write_shard(job.store, job.layout, unit, joined(parts), self.encoder)
-            record = ShardRecord(unit, int(frames[0]), tuple(records), size, digest, self.engine)
+            size, digest, encoder = self._written(unit, joined(parts))
+            # what drew, and what compressed where it was not the host
+            engine = " ".join(filter(None, [drawing.engine, encoder.name]))
+            record = ShardRecord(unit, int(frames[0]), tuple(records), size, digest, engine)
             ledger.commit(job.store, job.layout, record)
         return _receipt(job, record, lap)
 
@@ -87,6 +81,17 @@ class VolumesSession(Session):
         """Bricks as the store keeps them; the same array where nothing is rounded. What does not fit is found by the check."""
         values = kept(drawn.values, self.job.layout.dtype, self.job.recipe.store.keepbits)
         return dataclasses.replace(drawn, values=values)
+
+    def _written(self, unit: int, bricks: Bricks) -> tuple[int, str, Encoder]:
+        """The file's size and digest, and who compressed."""
+        job, encoder = self.job, self.encoder
+        try:
+            return *write_shard(job.store, job.layout, unit, bricks, encoder), encoder
+        except DeviceMemory:
+            if self._compress != "auto":
+                raise
+        self.encoder = encoder = HostEncoder()
+        return *write_shard(job.store, job.layout, unit, bricks, encoder), encoder
 
     def _records(self, batch: Any, drawn: Bricks, stored: Bricks) -> list[FrameRecord]:
         checks = (FrameCheck(self.job, self.drawing, subject) for subject in self.drawing.subjects(batch))
@@ -98,16 +103,38 @@ class VolumesSession(Session):
 
 
 def render_batch(session: VolumesSession, batch: Any) -> Bricks:
-    """Frames to bricks of float32: the one function behind a worker and a volume on demand."""
-    return session.drawing.render(batch)
+    """Frames to bricks of float32: the one function behind a worker and a volume on demand.
+
+    Whoever has the session's turn at the device gives it up here once all is on its way: while a card copies the last of this
+    batch, it draws the next.
+    """
+    wait = session.drawing.begin(batch)
+    session._rendering.give_up()
+    return wait()
 
 
-def begin_batch(session: VolumesSession, batch: Any) -> Callable[[], Bricks]:
-    """`render_batch` in two steps where a card draws, else all of it in the first."""
-    if session.drawing.overlaps:
-        return session.drawing.begin(batch)
-    drawn = render_batch(session, batch)
-    return lambda: drawn
+class Turn:
+    """A lock that its holder may give up before its block ends."""
+
+    def __init__(self) -> None:
+        self._lock, self._holder = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._holder = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        self.give_up()
+
+    def give_up(self) -> None:
+        """The next may begin. Nothing happens where the caller has it not."""
+        if self._holder == threading.get_ident():
+            self._holder = 0
+            self._lock.release()
+
+    def locked(self) -> bool:
+        """Whether anybody has it."""
+        return self._lock.locked()
 
 
 def _named(frames: np.ndarray) -> str:

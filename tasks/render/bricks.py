@@ -1,21 +1,20 @@
-"""The brick engine: Gaussians of these atoms onto these bricks, in JAX, at fixed shapes.
+"""The brick engine: Gaussians of these atoms onto these bricks, pass after pass, each as large as the device has room for.
 
-A voxel's value is the mean of the potential over its cube (../volume/README.md). Along each axis that mean is a difference
-of error functions, so a group of atoms on a tile of t³ voxels is one matrix product: (t, P) · (P, t²) for its P Gaussians.
-On a CPU `cpu_bricks.py` draws the same faster.
+A pass cuts its bricks into tiles and gives groups of atoms to the kernel (`kernel.py`), in calls of fixed shapes. On a CPU
+`cpu_bricks.py` draws the same faster.
 
 **Order of sums.** A tile's groups are added one after the other in the atoms' order, wherever passes and calls begin, so bytes do
 not depend on the capacity. A CPU's scatter adds in order. A GPU's would add by atomic operations, in any order, so there a call
 is scattered in layers, none of which names a tile twice: XLA needs no atomics for those (`unique_indices`), and leaves them as
 they are under `--xla_gpu_deterministic_ops`. That flag is for the matrix products, which XLA else chooses by timing them anew in
-each process; it must be in XLA_FLAGS before JAX starts, and without it two workers may differ in the last bit. `render_traced`,
-which gradients go through, scatters at once: on a GPU its order is the flag's affair.
+each process; it must be in XLA_FLAGS before JAX starts, and without it two workers may differ in the last bit. The kernel's
+`render_traced`, which gradients go through, scatters at once: on a GPU its order is the flag's affair.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from typing import Literal, NamedTuple, get_args
+from functools import cache, cached_property
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -24,27 +23,13 @@ from jaxtyping import Array, Float, Float64, Int
 
 from ..grid import VoxelGrid
 from ..values import Bricks
+from . import kernel
 from .base import Backend
-from .binning import Groups, Touching, passes, tile_edge, touching
+from .binning import Groups, Touching, passes, touching
 from .capacity import Capacity, halving, probed
 from .device import DeviceBricks, Exporting, clipped, platform, positions_on_host, staging
 from .layers import layers, times_before
 from .windows import HalfWidths
-
-
-class Calls(NamedTuple):
-    """How many groups the kernel takes."""
-
-    size: int
-    """In a call: the last call of a pass is padded up to it."""
-    at_once: int
-    """Evaluated together inside a call."""
-
-
-ON_CPU = Calls(256, 16)
-"""16 keep the profiles (0.7 MB) in a core's cache."""
-ON_CARD = Calls(2048, 512)
-"""By arithmetic, not measured: 512 have profiles of 90 MB and 0.7 GFLOP, some hundred times what a launch costs."""
 
 
 @cache
@@ -136,8 +121,10 @@ class BrickEngine:
     ) -> Callable[[], Bricks]:
         """`render` in two steps: all that occupies a card is given to it here, what is returned waits for the last copy.
 
-        The card holds two buffers of `capacity` bricks: one is copied while the next is drawn. Raises what `render` raises, in
-        either step.
+        The card holds two buffers of `capacity` bricks, one that is copied while the next is drawn, and one more for every
+        other batch that was begun and not waited for: three where two threads take turns. Raises what `render` raises, in either
+        step. Several threads may begin; what memory was too small for is drawn again by whoever waits for it, never while
+        another begins.
         """
         reach = self._reach(positions, amplitudes, variances)
         if self.drawn_by == "numba":
@@ -174,7 +161,7 @@ class BrickEngine:
             drawn = [jnp.zeros((0, *[self.grid.brick] * 3), self.dtype)]  # where no atom is
             for groups in passes(work, capacity):
                 buffer = self._summed(groups, capacity, points, amplitudes, variances)
-                drawn.append(_assemble(buffer, self.grid.brick)[: _count(groups)])
+                drawn.append(kernel.assembled(buffer, self.grid.brick)[: _count(groups)])
             values = clipped(self.grid, work.indices, jnp.concatenate(drawn))
             return lambda: jax.block_until_ready(values)
 
@@ -197,12 +184,21 @@ class BrickEngine:
         """Pass after pass; before the copy of one is waited for, the next is drawn."""
         brick, copies = self.grid.brick, staging(platform())
         values = np.empty((len(work.frames), brick, brick, brick), self.dtype)
-        wait: Callable[[], None] = lambda: None  # noqa: E731  (nothing has been begun)
-        for groups in passes(work, capacity):
-            buffer = self._summed(groups, capacity, *atoms)
-            wait()
-            wait = copies.begin(_assemble(buffer, brick), values[groups.bricks])
-            del buffer  # else it would live until the next has been drawn
+        under_way: list[Callable[[], None]] = []
+
+        def wait() -> None:
+            while under_way:
+                under_way.pop()()
+
+        try:
+            for groups in passes(work, capacity):
+                buffer = self._summed(groups, capacity, *atoms)
+                wait()
+                under_way.append(copies.begin(kernel.assembled(buffer, brick), values[groups.bricks]))
+                del buffer  # else it would live until the next has been drawn
+        except BaseException:
+            wait()  # the card still writes: what is dropped now would be given to others
+            raise
 
         def finish() -> Bricks:
             wait()
@@ -215,15 +211,16 @@ class BrickEngine:
         self, groups: Groups, capacity: int, positions: np.ndarray, amplitudes: np.ndarray, variances: np.ndarray
     ) -> Float[Array, "n t tt"]:
         """The tiles of one pass; the device may still be at work on them."""
-        buffer, h = _empty(capacity, self.grid.brick, self.dtype), self.grid.voxel_size
+        buffer, h = kernel.empty(capacity, self.grid.brick, self.dtype), self.grid.voxel_size
         if platform() == "cpu":
-            for slots, *call in self._calls(groups, ON_CPU.size, capacity, positions, amplitudes, variances):
-                buffer = _add_groups(buffer, slots, *call, h)
+            for slots, *call in self._calls(groups, kernel.ON_CPU.size, capacity, positions, amplitudes, variances):
+                buffer = kernel.add_groups(buffer, slots, *call, h)
             return buffer
-        for slots, *call in self._calls(_first_ones_first(groups), ON_CARD.size, capacity, positions, amplitudes, variances):
-            tiles = _tiles(*call, buffer.shape[1], h)
+        groups = _first_ones_first(groups)
+        for slots, *call in self._calls(groups, kernel.ON_CARD.size, capacity, positions, amplitudes, variances):
+            tiles = kernel.tiles_of(*call, buffer.shape[1], h)
             for layer in layers(slots, len(buffer)):
-                buffer = _add_layer(buffer, layer, tiles)
+                buffer = kernel.add_layer(buffer, layer, tiles)
         return buffer
 
     def _calls(
@@ -234,7 +231,7 @@ class BrickEngine:
         The tile's place relative to the atom is taken in float64 here, so that float32 sees only numbers of a few Å.
         """
         flat, n_atoms = positions.reshape(-1, 3), positions.shape[1]
-        nowhere = _n_tiles(capacity, self.grid.brick)  # a slot past the buffer's end is dropped by the scatter
+        nowhere = kernel.n_tiles(capacity, self.grid.brick)  # a slot past the buffer's end is dropped by the scatter
         for start in range(0, len(groups.slots), size):
             part = slice(start, start + size)
             atoms, filled = groups.atoms[part], groups.filled[part]
@@ -258,37 +255,6 @@ def _first_ones_first(groups: Groups) -> Groups:
     return Groups(groups.bricks, slots, corners, atoms, filled)
 
 
-def render_traced(
-    work: Touching,
-    positions: Float[Array, "f m 3"],
-    amplitudes: Float[Array, "m k"],
-    variances: Float[Array, "m k"],
-) -> Float[Array, "n t t t"]:
-    """The same kernel on the bricks of `work`, for `jax.grad` and its kin: positions, amplitudes, variances may be traced.
-
-    Which atoms touch which bricks is fixed by `work`; within a window the result is smooth in every argument.
-    """
-    brick, h = work.grid.brick, work.grid.voxel_size
-    flat, n_atoms, rendered = positions.reshape(-1, 3), positions.shape[1], []
-    for groups in passes(work, len(work.frames)):
-        species = groups.atoms % n_atoms
-        tiles = _draw(
-            jnp.asarray(groups.corners, flat.dtype)[:, None] - flat[groups.atoms],
-            amplitudes[species] * groups.filled[..., None],
-            variances[species],
-            tile_edge(brick),
-            h,
-            ON_CPU.at_once,
-        )
-        buffer = jnp.zeros((_n_tiles(_count(groups), brick), *tiles.shape[1:]), tiles.dtype).at[groups.slots].add(tiles)
-        rendered.append(_assemble(buffer, brick))
-    return jnp.concatenate(rendered)
-
-
-def _n_tiles(n_bricks: int, brick: int) -> int:
-    return n_bricks * (-(-brick // tile_edge(brick))) ** 3
-
-
 def _within(grid: VoxelGrid, indices: Int[np.ndarray, "n 3"], values: np.ndarray) -> np.ndarray:
     """Voxels of the last bricks that lie past the array's end are made 0."""
     if all(n % grid.brick == 0 for n in grid.shape):
@@ -297,71 +263,3 @@ def _within(grid: VoxelGrid, indices: Int[np.ndarray, "n 3"], values: np.ndarray
         for axis, where in enumerate(grid.brick_slices(index)):
             np.moveaxis(value, axis, 0)[where.stop - where.start :] = 0
     return values
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _empty(capacity: int, brick: int, dtype: str) -> Float[Array, "n t tt"]:
-    edge = tile_edge(brick)
-    return jnp.zeros((_n_tiles(capacity, brick), edge, edge**2), dtype)
-
-
-@partial(jax.jit, donate_argnums=0)
-def _add_groups(
-    buffer: Float[Array, "n t tt"],
-    slots: Int[Array, " g"],
-    corners: Float[Array, "g c 3"],
-    amplitudes: Float[Array, "g c k"],
-    variances: Float[Array, "g c k"],
-    h: Float[Array, ""] | float,
-) -> Float[Array, "n t tt"]:
-    # slots ascend, and on a CPU the scatter adds in order: a tile's sum has one order however its groups fall into calls
-    tiles = _draw(corners, amplitudes, variances, buffer.shape[1], h, ON_CPU.at_once)
-    return buffer.at[slots].add(tiles, mode="drop", indices_are_sorted=True)
-
-
-@partial(jax.jit, static_argnums=3)
-def _tiles(
-    corners: Float[Array, "g c 3"],
-    amplitudes: Float[Array, "g c k"],
-    variances: Float[Array, "g c k"],
-    edge: int,
-    h: Float[Array, ""] | float,
-) -> Float[Array, "g t tt"]:
-    return _draw(corners, amplitudes, variances, edge, h, ON_CARD.at_once)
-
-
-@partial(jax.jit, donate_argnums=0)
-def _add_layer(buffer: Float[Array, "n t tt"], slots: Int[Array, " g"], tiles: Float[Array, "g t tt"]) -> Float[Array, "n t tt"]:
-    return buffer.at[slots].add(tiles, mode="drop", unique_indices=True)
-
-
-def _draw(
-    corners: Float[Array, "g c 3"],
-    amplitudes: Float[Array, "g c k"],
-    variances: Float[Array, "g c k"],
-    edge: int,
-    h: Float[Array, ""] | float,
-    at_once: int,
-) -> Float[Array, "g t tt"]:
-    """Each group's atoms on its tile; `corners`: the tile's lower corner (x, y, z) seen from each atom, Å."""
-
-    def one(group: tuple) -> Array:
-        corner, amplitude, variance = group
-        faces = corner[:, None, :, None] + h * jnp.arange(edge + 1, dtype=corner.dtype)
-        cumulative = jax.lax.erf(faces * jax.lax.rsqrt(2 * variance)[:, :, None, None])
-        x, y, z = jnp.moveaxis(jnp.diff(cumulative) / (2 * h), 2, 0)
-        planes = (y[..., :, None] * x[..., None, :]).reshape(-1, edge**2)
-        columns = (amplitude[..., None] * z).reshape(-1, edge)
-        # full precision on every device: a GPU's default would be TF32
-        return jnp.matmul(columns.T, planes, precision=jax.lax.Precision.HIGHEST)
-
-    return jax.lax.map(one, (corners, amplitudes, variances), batch_size=min(at_once, max(1, corners.shape[0])))
-
-
-@partial(jax.jit, static_argnums=1)
-def _assemble(buffer: Float[Array, "n t tt"], brick: int) -> Float[Array, "b s s s"]:
-    edge = tile_edge(brick)
-    along = -(-brick // edge)
-    tiles = buffer.reshape(-1, along, along, along, edge, edge, edge)
-    padded = tiles.transpose(0, 1, 4, 2, 5, 3, 6).reshape(-1, along * edge, along * edge, along * edge)
-    return padded[:, :brick, :brick, :brick]

@@ -4,6 +4,7 @@ XLA and CUDA tell their errors by text. Out of memory leaves a process as it was
 launch that failed, a card that is gone) is *sticky*: every later call in the process fails, so the process must end.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,10 +16,11 @@ from ..errors import DeviceLost, DeviceMemory, Problem
 from .device import default_device, platform
 
 T = TypeVar("T")
-U = TypeVar("U")
 
-MEMORY = ("RESOURCE_EXHAUSTED", "CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation")
-"""What XLA, the driver and the runtime say where memory is short."""
+MEMORY = (
+    "RESOURCE_EXHAUSTED", "CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "CUDA Runtime API failure: out of memory",
+)  # fmt: skip
+"""What XLA, the driver, the runtime through CuPy, and the runtime through nvCOMP say where memory is short."""
 PROGRAM = (
     "INVALID_ARGUMENT", "UNIMPLEMENTED", "NOT_FOUND", "OUT_OF_RANGE", "ALREADY_EXISTS", "PERMISSION_DENIED", "UNAUTHENTICATED",
 )  # fmt: skip
@@ -76,9 +78,18 @@ def _fault(kind: Literal["memory", "lost"], error: Exception, where: str) -> Dev
 
 @dataclass
 class Capacity:
-    """Bricks held at once on the device: a bound that only falls."""
+    """Bricks held at once on the device: a bound that only falls.
+
+    `turn`: held by whoever gives work of this size to the device.
+    """
 
     bricks: int
+
+    def __post_init__(self) -> None:
+        self.turn = threading.Lock()
+
+    def __reduce__(self) -> tuple:  # a lock does not travel
+        return Capacity, (self.bricks,)
 
     def halve(self, tried: int) -> bool:
         """Answers whether there is a smaller one than what was `tried`; two threads that failed together halve once."""
@@ -89,7 +100,8 @@ class Capacity:
 
 
 ARRAYS = 4
-"""Arrays of all bricks held at once that drawing takes: two buffers, one assembled, and what XLA needs beside them."""
+"""Arrays of all bricks held at once that drawing takes: three where two threads take turns (one is filled, one is copied to the
+host, and so is the last one of the other thread's batch), and what XLA needs beside them."""
 
 
 def probed(bricks: int, brick_bytes: int) -> Capacity:
@@ -108,29 +120,32 @@ def probed(bricks: int, brick_bytes: int) -> Capacity:
 def halving(capacity: Capacity, begin: Callable[[int], Callable[[], T]], where: str) -> Callable[[], T]:
     """What `begin(bricks)` answers: begun anew with half as many bricks whenever memory is short.
 
-    A device reports late, so also what was begun may find that out: then it is begun anew and waited for. Raises `DeviceMemory`
-    where a single brick is too much, `DeviceLost`.
+    A device reports late, so also what was begun may find that out: then it is begun anew and waited for. Whoever begins has the
+    capacity's turn; who waits has not. Raises `DeviceMemory` where a single brick is too much, `DeviceLost`.
     """
 
-    def until_it_fits(step: Callable[[int], U]) -> U:
-        while True:
-            bricks = capacity.bricks
-            try:
-                return step(bricks)
-            except Exception as error:
-                if meaning(error) != "memory" or not capacity.halve(bricks):
-                    raise
+    def begun() -> tuple[int, Callable[[], T]]:
+        with capacity.turn:
+            while True:
+                tried = capacity.bricks
+                try:
+                    return tried, begin(tried)
+                except Exception as error:
+                    if meaning(error) != "memory" or not capacity.halve(tried):
+                        raise
 
     with device_faults(where):
-        tried, begun = until_it_fits(lambda bricks: (bricks, begin(bricks)))
+        first = begun()
 
     def finish() -> T:
+        tried, wait = first
         with device_faults(where):
-            try:
-                return begun()
-            except Exception as error:
-                if meaning(error) != "memory" or not capacity.halve(tried):
-                    raise
-            return until_it_fits(lambda bricks: begin(bricks)())
+            while True:
+                try:
+                    return wait()
+                except Exception as error:
+                    if meaning(error) != "memory" or not capacity.halve(tried):
+                        raise
+                tried, wait = begun()
 
     return finish

@@ -5,6 +5,7 @@ With CuPy it goes into page-locked memory, on a stream of its own and without th
 JAX's own. One process has one card: nothing here chooses among several.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -124,11 +125,12 @@ class OwnStaging:
 class PinnedStaging:
     """CuPy's copy into page-locked memory, which the card writes by itself; on the card CuPy allocates nothing for it.
 
-    Buffers are kept and used again: there are as many as copies were ever under way together. Several threads may use it.
+    Buffers are kept and used again: there are as many as copies were ever under way together, none of them smaller than what
+    was asked for last in vain. Several threads may use it.
     """
 
     def __init__(self, cupy: Any):
-        self._cupy, self._free = cupy, list[np.ndarray]()
+        self._cupy, self._free, self._lock = cupy, list[np.ndarray](), threading.Lock()
         self._stream = cupy.cuda.Stream(non_blocking=True)
 
     def begin(self, array: Float[Array, "n t t t"], into: Float[np.ndarray, "m t t t"]) -> Callable[[], None]:
@@ -148,17 +150,19 @@ class PinnedStaging:
             finally:  # also where it fails: what is tried again needs the memory
                 held.clear()
             into[...] = host
-            self._free.append(buffer)
+            with self._lock:
+                self._free.append(buffer)
 
         return finish
 
     def _taken(self, size: int) -> np.ndarray:
-        for n, buffer in enumerate(self._free):
-            if buffer.nbytes >= size:
-                try:
+        with self._lock:
+            for n, buffer in enumerate(self._free):
+                if buffer.nbytes >= size:
                     return self._free.pop(n)
-                except IndexError:  # another thread was quicker
-                    break
+            if self._free:  # all are too small
+                self._free.clear()
+                self._cupy.get_default_pinned_memory_pool().free_all_blocks()
         return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(size), np.uint8, size)
 
 
@@ -167,7 +171,7 @@ def why_not_cupy() -> str | None:
     """Why this process does without CuPy, None where it is there and sees a card."""
     try:
         import cupy  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a library of CUDA's that is not there or not whole
         return f"CuPy is not usable: {error}"
     return None if cupy.cuda.is_available() else "CuPy sees no CUDA device"
 

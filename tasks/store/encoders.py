@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numcodecs.zstd import compress, decompress
 
-from ..errors import Problem, Refusal
+from ..errors import DeviceMemory, Problem, Refusal
 from .layout import Compress
 
 CUPY_SHARE = 0.1
@@ -24,6 +24,9 @@ CUPY_SHARE = 0.1
 CUDA itself and for nvCOMP, which allocates outside of the pool."""
 AT_ONCE = 64 << 20
 """Bytes of voxels that are on the card at once; nvCOMP needs some three times as much beside them."""
+ALIGNED = 16
+"""A brick begins at a multiple of so many bytes. nvCOMP's zstd must have 4 (`nvcompZstdRequiredCompressionAlignment`), which the
+second of two bricks of 25³ float16 would not have; it recommends 16."""
 
 
 @runtime_checkable
@@ -60,8 +63,8 @@ class HostEncoder:
 class CardEncoder:
     """nvCOMP, many bricks at once: RAW, which is the zstd frame and nothing around it.
 
-    Raises `ImportError` without CuPy or nvCOMP, `RuntimeError` without a card or where
-    what it makes is not what the host reads: it is tried on a few bricks before it is used. One thread at a time is served.
+    Raises `ImportError` without CuPy or nvCOMP, `RuntimeError` without a card or where what it makes is not what the host reads,
+    and what CUDA raises: it is tried on a few bricks before it is used. One thread at a time is served.
     """
 
     name = "nvcomp-zstd"
@@ -72,7 +75,7 @@ class CardEncoder:
 
         if not cupy.cuda.is_available():
             raise RuntimeError("CuPy sees no CUDA device")
-        self._cupy, self._nvcomp = cupy, nvcomp
+        self._cupy, self._nvcomp, self._at_once = cupy, nvcomp, AT_ONCE
         cupy.get_default_memory_pool().set_limit(fraction=CUPY_SHARE)
         self._stream, self._lock = cupy.cuda.Stream(non_blocking=True), threading.Lock()
         self._codecs: dict[int, Any] = {}
@@ -81,31 +84,61 @@ class CardEncoder:
     def streams(self, bricks: Stack, level: int) -> list[bytes]:  # noqa: ARG002  (nvCOMP has no levels)
         """Of NumPy arrays of one shape, or of one array (n, t, t, t) that lies on the card, of any library that speaks DLPack.
 
-        Any `level` makes the same streams. Raises what CUDA raises.
+        Any `level` makes the same streams. Where the card's memory is too small for so many bricks, half as many are compressed
+        at once, from then on. Raises `DeviceMemory` where it is too small for one, what else CUDA raises, and `RuntimeError` for
+        a stream that is not of its brick's size.
         """
-        with self._lock, self._stream:
-            return [stream for part in self._parts(bricks) for stream in self._encoded(part)]
-
-    def _parts(self, bricks: Stack) -> Iterator[list[Any]]:
-        """Flat arrays of bytes on the card, some at a time."""
+        made: list[bytes] = []
         if not len(bricks):
-            return
-        on_host = isinstance(bricks[0], np.ndarray)
-        whole = None if on_host else self._cupy.from_dlpack(bricks)
-        size = bricks[0].nbytes
-        step = max(1, AT_ONCE // size)
-        for start in range(0, len(bricks), step):
-            part = range(start, min(start + step, len(bricks)))
-            some = self._cupy.asarray(np.stack([bricks[n] for n in part])) if whole is None else whole[part.start : part.stop]
-            flat = some.reshape(len(some), -1).view(np.uint8)
-            self._stream.synchronize()  # nvCOMP reads on a stream that knows nothing of this one's copies
-            yield [flat[i] for i in range(len(flat))]
+            return made
+        with self._lock, self._stream:
+            some, size = self._on_card(bricks), bricks[0].nbytes
+            while (begin := len(made)) < len(bricks):
+                part = range(begin, min(begin + max(1, self._at_once // size), len(bricks)))
+                streams = self._tried(some, part)
+                if streams is None:
+                    self._at_once = len(part) // 2 * size
+                    self._cupy.get_default_memory_pool().free_all_blocks()  # nvCOMP allocates outside of it
+                else:
+                    made += streams
+        return made
 
-    def _encoded(self, part: list[Any]) -> Iterator[bytes]:
-        made = self._codec(part[0].nbytes).encode(self._nvcomp.as_arrays(part))
-        # a batch of nvCOMP 6 comes over in one copy, older ones are lists
-        for array in made.cpu() if hasattr(made, "cpu") else [one.cpu() for one in made]:
-            yield np.asarray(array).view(np.uint8).reshape(-1)[: array.buffer_size].tobytes()
+    def _on_card(self, bricks: Stack) -> Callable[[range], Any]:
+        """What answers some of them as one array there."""
+        if isinstance(bricks[0], np.ndarray):
+            return lambda part: self._cupy.asarray(np.stack([bricks[n] for n in part]))
+        whole = self._cupy.from_dlpack(bricks)
+        return lambda part: whole[part.start : part.stop]
+
+    def _tried(self, some: Callable[[range], Any], part: range) -> list[bytes] | None:
+        """Their streams; None where memory is too small for so many, though perhaps not for fewer."""
+        from ..render.capacity import meaning
+
+        try:
+            return list(self._encoded(some(part)))
+        except Exception as error:
+            if meaning(error) != "memory":
+                raise
+            if len(part) == 1:
+                got = " ".join(str(error).split())
+                fix = "`compress: auto`, or `host`; or a smaller share of the memory for XLA (XLA_CLIENT_MEM_FRACTION)"
+                raise DeviceMemory(Problem("the card has no memory to compress in", "one brick", got, fix=fix)) from error
+            return None
+
+    def _encoded(self, some: Any) -> Iterator[bytes]:
+        rows = some.reshape(len(some), -1).view(np.uint8)
+        size = rows.shape[1]
+        if size % ALIGNED:
+            tight, rows = rows, self._cupy.zeros((len(rows), -(-size // ALIGNED) * ALIGNED), np.uint8)
+            rows[:, :size] = tight
+        self._stream.synchronize()  # nvCOMP reads on a stream that knows nothing of this one's copies
+        given = self._nvcomp.as_arrays([row[:size] for row in rows])
+        made = self._codec(size).encode(given).cpu()  # all in one copy
+        for n in range(len(made)):  # its arrays are views of it
+            stream = np.asarray(made[n]).view(np.uint8).reshape(-1)[: made[n].buffer_size].tobytes()
+            if (says := content_size(stream)) != size:
+                raise RuntimeError(f"nvCOMP's zstd stream of a brick of {size} bytes says that it holds {says}")
+            yield stream
 
     def _codec(self, size: int) -> Any:
         """A brick is compressed whole: nvCOMP's own chunks would be half of it."""
@@ -118,10 +151,11 @@ class CardEncoder:
 
     def _try_out(self) -> None:
         ramp = np.arange(32**3, dtype="<f4").reshape(32, 32, 32)
-        bricks = [ramp, np.sin(ramp), np.zeros_like(ramp)]
-        for brick, stream in zip(bricks, self.streams(bricks, 1), strict=True):
-            if content_size(stream) != brick.nbytes or decompress(stream) != brick.tobytes():
-                raise RuntimeError("nvCOMP's streams are not what numcodecs reads")
+        odd = np.arange(25**3).reshape(25, 25, 25).astype("<f2")
+        for bricks in ([ramp, np.sin(ramp), np.zeros_like(ramp)], [odd, np.sin(odd), np.zeros_like(odd)]):
+            for brick, stream in zip(bricks, self.streams(bricks, 1), strict=True):
+                if decompress(stream) != brick.tobytes():
+                    raise RuntimeError("nvCOMP's streams are not what numcodecs reads")
 
 
 def content_size(stream: bytes) -> int | None:
@@ -161,5 +195,5 @@ def encoder_of(compress: Compress, on_card: bool) -> Encoder:
 def _made(kind: Callable[[], Encoder]) -> tuple[Encoder | None, str | None]:
     try:
         return kind(), None
-    except (ImportError, RuntimeError) as error:
-        return None, f"{type(error).__name__}: {error}"
+    except Exception as error:  # of a package that is not there, a library that is not whole, a card that is full …
+        return None, " ".join(f"{type(error).__name__}: {error}".split())

@@ -10,10 +10,10 @@ import pytest
 
 from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
 from cryovox.tasks.ensemble.trajectory import open_trajectory
-from cryovox.tasks.errors import DeviceLost, DeviceMemory
+from cryovox.tasks.errors import DeviceLost, DeviceMemory, Problem
 from cryovox.tasks.grid import GridSettings, VoxelGrid, containing
 from cryovox.tasks.render import bricks as engine_module
-from cryovox.tasks.render import capacity, fft_engine
+from cryovox.tasks.render import capacity, fft_engine, kernel
 from cryovox.tasks.render.base import CertificateSettings, RenderSettings
 from cryovox.tasks.render.bricks import BrickEngine
 from cryovox.tasks.render.capacity import Capacity, device_faults, meaning
@@ -67,7 +67,7 @@ def on_card(monkeypatch):
 @pytest.fixture
 def fits(monkeypatch):
     """`fits(n, text)`: the kernel fails above so many bricks; the answer lists how many were tried."""
-    right, tiles = engine_module._add_groups, engine_module._n_tiles(1, GRID.brick)
+    right, tiles = kernel.add_groups, kernel.n_tiles(1, GRID.brick)
 
     def bounded(most, text=TOO_LITTLE[0]):
         tried = []
@@ -78,7 +78,7 @@ def fits(monkeypatch):
                 raise xla(text)
             return right(buffer, *arguments)
 
-        monkeypatch.setattr(engine_module, "_add_groups", add)
+        monkeypatch.setattr(kernel, "add_groups", add)
         return tried
 
     return bounded
@@ -96,6 +96,7 @@ def test_each_error_has_its_meaning_on_a_card():
     assert meaning(cuda("CUDARuntimeError", "cudaErrorMemoryAllocation: out of memory")) == "memory"
     assert meaning(cuda("OutOfMemoryError", "Out of memory allocating 512 bytes", MemoryError)) == "memory"
     assert meaning(RuntimeError("CUDA Runtime API failure: unspecified launch failure : code=719.")) == "lost"
+    assert meaning(RuntimeError("CUDA Runtime API failure: out of memory : code=2.")) == "memory"
     assert meaning(RuntimeError("what a user's class says")) is None
     assert meaning(MemoryError("of this machine")) is None
 
@@ -153,7 +154,9 @@ def test_memory_that_is_short_halves_the_capacity_for_good_and_changes_no_byte(f
     assert engine.capacity == 8  # as it was asked for
 
 
-def test_what_is_found_only_when_it_is_waited_for_is_drawn_again(fits, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_found_only_when_it_is_waited_for_is_drawn_again(fits, monkeypatch, threads):
+    """By whoever waits, who has no lock of the session's: one thread at a time gives work to the device all the same."""
     right = BrickEngine(GRID, 1e-5, 8, backend="xla").render(POINTS, ONES, ONES)
     tried = fits(32)
     monkeypatch.setattr(BrickEngine, "overlaps", True)
@@ -161,6 +164,7 @@ def test_what_is_found_only_when_it_is_waited_for_is_drawn_again(fits, monkeypat
 
     class Late(OwnStaging):
         def begin(self, array, into):
+            assert engine._room.turn.locked()
             finish = super().begin(array, into)
 
             def late():
@@ -171,10 +175,25 @@ def test_what_is_found_only_when_it_is_waited_for_is_drawn_again(fits, monkeypat
             return late
 
     monkeypatch.setattr(engine_module, "staging", lambda on: Late())
-    wait = BrickEngine(GRID, 1e-5, 32, backend="xla").begin(POINTS, ONES, ONES)
+    engine, right_begun, inside = BrickEngine(GRID, 1e-5, 32, backend="xla"), BrickEngine._begun, []
+
+    def begun(*arguments):
+        inside.append(threading.get_ident())
+        try:
+            assert len(inside) == 1, "two threads give work to the device at once"
+            return right_begun(*arguments)
+        finally:
+            inside.pop()
+
+    monkeypatch.setattr(BrickEngine, "_begun", begun)
+    waits = [engine.begin(POINTS, ONES, ONES) for _ in range(threads)]
     assert set(tried) == {32}
-    np.testing.assert_array_equal(wait().values, right.values)
-    assert set(tried) == {32, 16, 8}
+    with ThreadPoolExecutor(threads) as pool:
+        for found in pool.map(lambda wait: wait(), waits):
+            np.testing.assert_array_equal(found.values, right.values)
+    assert {32, 16} <= set(tried) <= {32, 16, 8}
+    assert 8 in tried or threads == 2  # where each of two fails once, they halve once
+    assert not engine._room.turn.locked()
 
 
 def test_two_threads_that_failed_together_halve_once():
@@ -297,6 +316,38 @@ def test_a_card_that_fails_while_it_compresses_is_named_too(job):
     assert ledger.read(made.store, made.layout, 2) is None
 
 
+class Full(HostEncoder):
+    """A card that has no memory to compress in."""
+
+    name = "nvcomp-zstd"
+
+    def streams(self, bricks, level):
+        raise DeviceMemory(Problem("the card has no memory to compress in", "one brick"))
+
+
+def test_where_the_card_has_no_memory_to_compress_in_the_host_does_and_the_record_says_so(job):
+    made = job()
+    with shards.VolumesSession(made, "auto") as session:
+        session.encoder = Full()
+        session.do(0)
+        assert isinstance(session.encoder, HostEncoder)
+        assert not isinstance(session.encoder, Full)
+        session.do(1)
+    with shards.VolumesSession(made, "host") as session:
+        session.do(2)
+    records = [ledger.read(made.store, made.layout, unit) for unit in range(3)]
+    assert len({record.engine for record in records}) == 1
+    assert all(made.layout.shard_file(made.store, unit).exists() for unit in range(3))
+
+
+def test_a_card_that_was_asked_for_and_has_no_memory_is_a_fault_that_names_the_frame(job, monkeypatch):
+    made = job()
+    monkeypatch.setattr(shards, "encoder_of", lambda compress, on_card: Full())
+    with shards.VolumesSession(made, "card") as session, pytest.raises(DeviceMemory, match="frame 2 of the store, one brick"):
+        session.do(2)
+    assert ledger.read(made.store, made.layout, 2) is None
+
+
 def test_one_batch_is_waited_for_while_the_next_is_given_to_the_card(job):
     """Two threads in one session: what the first waits for comes only once the second has begun."""
     made, begun, both = job(), [], threading.Event()
@@ -315,10 +366,18 @@ def test_one_batch_is_waited_for_while_the_next_is_given_to_the_card(job):
 
             return wait
 
-        session.drawing.overlaps, session.drawing.begin = True, begin
+        session.drawing.begin = begin
         receipts = list(threads.map(session.do, (0, 1)))
     assert [receipt.statuses for receipt in receipts] == [(1, 0, 0)] * 2
     assert all(dict(receipt.seconds).keys() == {"read", "render", "check", "write"} for receipt in receipts)
+
+
+def test_who_has_given_up_a_turn_does_not_end_the_next_ones():
+    turn = shards.Turn()
+    with ThreadPoolExecutor(1) as other, turn:
+        turn.give_up()
+        other.submit(turn.__enter__).result()
+    assert turn.locked()
 
 
 def test_frames_are_named_by_first_and_last():

@@ -13,8 +13,9 @@ from scipy.stats import norm
 
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.binning import tile_edge, touching
-from cryovox.tasks.render.bricks import BrickEngine, render_traced
+from cryovox.tasks.render.bricks import BrickEngine
 from cryovox.tasks.render.direct import direct_block, mass_inside
+from cryovox.tasks.render.kernel import add_groups, render_traced
 from cryovox.tasks.render.windows import HalfWidths, half_widths
 from cryovox.tasks.scattering.gaussians import gaussians
 from cryovox.tasks.values import Atoms
@@ -158,14 +159,12 @@ def test_bytes_do_not_depend_on_capacity_nor_on_neighbours_in_the_batch(backend)
 
 
 def test_one_compilation_serves_a_peptide_and_a_protein():
-    from cryovox.tasks.render.bricks import _add_groups
-
     grid = VoxelGrid((96, 96, 96), 1.0)
-    before = _add_groups._cache_size()
+    before = add_groups._cache_size()
     for n_atoms in (3, 500, 2000):
         points = np.random.default_rng(n_atoms).uniform(-30, 30, (1, n_atoms, 3))
         BrickEngine(grid, 1e-4, 37, backend="xla").render(points, *of_elements([6] * n_atoms, 30))
-    assert _add_groups._cache_size() == before + 1
+    assert add_groups._cache_size() == before + 1
 
 
 @every_backend

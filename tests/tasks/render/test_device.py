@@ -1,6 +1,10 @@
 """Arrays on a card, in and out: nothing is copied that need not be, copies overlap with drawing, and no byte depends on it."""
 
+import pickle
+import sys
+import threading
 import weakref
+from importlib.abc import MetaPathFinder
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +13,7 @@ import pytest
 
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render import bricks as engine_module
-from cryovox.tasks.render import device
+from cryovox.tasks.render import device, kernel
 from cryovox.tasks.render.bricks import BrickEngine
 from cryovox.tasks.render.device import OwnStaging, PinnedStaging, positions_on_host
 from cryovox.tasks.render.layers import layers, times_before
@@ -153,7 +157,9 @@ def test_on_a_cpu_all_is_drawn_at_once(monkeypatch, backend):
     assert watched.done == done
 
 
-def test_two_buffers_are_alive_at_most(monkeypatch):
+@pytest.mark.parametrize(("batches", "most"), [(1, 2), (2, 3)])
+def test_a_batch_holds_two_buffers_and_every_other_that_was_begun_one(monkeypatch, batches, most):
+    """Two threads of a session begin two batches before either has been waited for."""
     alive = []
 
     def buffers():
@@ -169,11 +175,56 @@ def test_two_buffers_are_alive_at_most(monkeypatch):
         return run
 
     before = buffers()
-    for name in ("_empty", "_assemble"):
-        monkeypatch.setattr(engine_module, name, watched(getattr(engine_module, name)))
-    drawn(capacity=3)
-    assert len(alive) == 2 * 8
-    assert max(alive) - before == 2
+    for name in ("empty", "assembled"):
+        monkeypatch.setattr(kernel, name, watched(getattr(kernel, name)))
+    monkeypatch.setattr(BrickEngine, "overlaps", True)
+    engine = BrickEngine(GRID, 1e-5, 3, backend="xla")
+    waits = [engine.begin(points(), *carbon()) for _ in range(batches)]
+    for wait in waits:
+        wait()
+    assert len(alive) == 2 * 8 * batches
+    assert max(alive) - before == most
+
+
+class ShortOfMemory:
+    """The kernel's `empty`: the call of this number fails; `at_next()` is called with the one after it."""
+
+    def __init__(self, monkeypatch, number, at_next, error=None):
+        self._right, self._calls, self._number, self._at_next = kernel.empty, 0, number, at_next
+        self._error = error or jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        monkeypatch.setattr(kernel, "empty", self)
+
+    def __call__(self, *arguments):
+        self._calls += 1
+        if self._calls == self._number:
+            raise self._error
+        if self._calls == self._number + 1:
+            self._at_next()
+        return self._right(*arguments)
+
+
+def test_a_copy_under_way_is_waited_for_before_its_memory_is_given_up(monkeypatch, cupy):
+    """Memory is short in the second pass, while the card still copies the first one: then all begins anew."""
+    expected, copies, looked = drawn(capacity=4), PinnedStaging(cupy), []
+    monkeypatch.setattr(engine_module, "staging", lambda on: copies)
+
+    def look():
+        looked.append((len(copies._stream.copies), len(cupy.copied), len(copies._free)))
+
+    ShortOfMemory(monkeypatch, 2, look)
+    found = drawn(capacity=4)
+    assert looked == [(0, 1, 1)]
+    np.testing.assert_array_equal(found.values, expected.values)
+
+
+def test_a_copy_under_way_is_waited_for_whatever_ends_the_drawing(monkeypatch, cupy):
+    copies = PinnedStaging(cupy)
+    monkeypatch.setattr(engine_module, "staging", lambda on: copies)
+    ShortOfMemory(monkeypatch, 2, lambda: None, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        drawn(capacity=4)
+    assert copies._stream.copies == []
+    assert len(cupy.copied) == 1
 
 
 def test_a_copy_that_fails_gives_the_cards_memory_back(cupy):
@@ -217,6 +268,59 @@ def test_copies_under_way_together_have_a_buffer_each(cupy):
     assert len(cupy.pinned) == 4
 
 
+def test_buffers_that_have_become_too_small_are_not_kept(cupy):
+    copies = PinnedStaging(cupy)
+    for n in (2, 3, 4, 5, 6, 4):
+        copies.begin(jnp.zeros((n, 16, 16, 16)), np.empty((n, 16, 16, 16), np.float32))()
+    assert [buffer.nbytes for buffer in copies._free] == [6 * 16**3 * 4]
+    assert cupy.pinned_pool.emptied == 4  # CuPy would keep them locked
+
+
+def test_two_threads_never_get_one_buffer_nor_one_that_is_too_small(cupy):
+    """The second asks while the first looks through what is free."""
+    copies, others = PinnedStaging(cupy), []
+
+    class Free(list):
+        def __iter__(self):
+            for n, buffer in enumerate(list.__iter__(self)):
+                if n == 1 and not others:
+                    others.append(threading.Thread(target=lambda: others.append(copies._taken(8))))
+                    others[0].start()
+                    others[0].join(0.3)
+                yield buffer
+
+    copies._free = Free(np.zeros(size, np.uint8) for size in (8, 64, 8))
+    taken = copies._taken(64)
+    others[0].join()
+    assert taken.nbytes == 64
+    assert taken is not others[1]
+    assert len(copies._free) == 1
+
+
+def test_an_engine_that_has_drawn_still_travels():
+    engine = BrickEngine(GRID, 1e-5, 4, backend="xla")
+    right = engine.render(points(), *carbon())
+    travelled = pickle.loads(pickle.dumps(engine))
+    assert travelled._room.bricks == 4
+    np.testing.assert_array_equal(travelled.render(points(), *carbon()).values, right.values)
+
+
+@pytest.mark.parametrize("error", [OSError("libcuda.so.1: cannot open shared object file"), ImportError("no module")])
+def test_a_cupy_whose_libraries_are_not_whole_is_none(monkeypatch, error):
+    class Broken(MetaPathFinder):
+        def find_spec(self, name, *_):
+            if name == "cupy":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    device.why_not_cupy.cache_clear()
+    try:
+        assert str(error) in str(device.why_not_cupy())
+    finally:
+        device.why_not_cupy.cache_clear()
+
+
 def test_without_a_card_or_cupy_the_copy_is_jaxs(monkeypatch):
     assert isinstance(device.staging("cpu"), OwnStaging)
     monkeypatch.setattr(device, "why_not_cupy", lambda: "CuPy is not usable")
@@ -254,7 +358,7 @@ def test_the_cards_way_of_adding_gives_the_same_bytes_for_any_capacity(monkeypat
     """Drawn by the processor, in the card's layers and calls."""
     expected = drawn()
     monkeypatch.setattr(engine_module, "platform", lambda: "gpu")
-    monkeypatch.setattr(engine_module, "ON_CARD", engine_module.Calls(96, 32))
+    monkeypatch.setattr(kernel, "ON_CARD", kernel.Calls(96, 32))
     jax.clear_caches()
     whole, pieces = drawn(), drawn(capacity=3)
     np.testing.assert_array_equal(whole.values, pieces.values)
@@ -265,9 +369,9 @@ def test_the_cards_way_of_adding_gives_the_same_bytes_for_any_capacity(monkeypat
 def test_what_a_card_is_given_needs_no_atomics_and_no_reduced_precision():
     """As XLA is told for CUDA: it can be asked without one."""
     buffer, tiles = jnp.zeros((64, 16, 256)), jnp.zeros((8, 16, 256))
-    asked = engine_module._add_layer.trace(buffer, jnp.arange(8, dtype=jnp.int32), tiles)
+    asked = kernel.add_layer.trace(buffer, jnp.arange(8, dtype=jnp.int32), tiles)
     assert "unique_indices = true" in asked.lower(lowering_platforms=("cuda",)).as_text()
     group = jnp.zeros((8, 32, 3)), jnp.ones((8, 32, 5)), jnp.ones((8, 32, 5))
-    text = engine_module._tiles.trace(*group, 16, 1.0).lower(lowering_platforms=("cuda",)).as_text()
+    text = kernel.tiles_of.trace(*group, 16, 1.0).lower(lowering_platforms=("cuda",)).as_text()
     assert "dot_general" in text
     assert text.count("precision = [HIGHEST, HIGHEST]") == text.count("stablehlo.dot_general")

@@ -11,7 +11,7 @@ import tensorstore as ts
 import zarr
 from numcodecs.zstd import compress, decompress
 
-from cryovox.tasks.errors import Refusal
+from cryovox.tasks.errors import DeviceMemory, Refusal
 from cryovox.tasks.store import encoders, shard, template
 from cryovox.tasks.store.encoders import CardEncoder, HostEncoder, content_size, encoder_of
 from cryovox.tasks.store.read import read_frames
@@ -122,10 +122,105 @@ def test_the_card_makes_a_stream_a_brick_in_order_however_many_fit(nvcomp, cupy,
     assert [decompress(stream) for stream in whole] == [brick.tobytes() for brick in bricks]
     nvcomp.batches.clear()
     monkeypatch.setattr(encoders, "AT_ONCE", 3 * bricks[0].nbytes)
-    assert encoder.streams(bricks, 5) == whole
+    few = CardEncoder()
+    nvcomp.batches.clear()
+    assert few.streams(bricks, 5) == whole
     assert nvcomp.batches == [3, 3, 1]
-    assert nvcomp.codecs == [32**3 * 4, bricks[0].nbytes]  # one for each size of brick, the first tried out
-    assert encoder.streams([], 1) == []
+    assert nvcomp.codecs[-3:] == [32**3 * 4, 25**3 * 2, bricks[0].nbytes]  # one for each size, the first two tried out
+    assert few.streams([], 1) == []
+
+
+@pytest.mark.usefixtures("nvcomp")
+@pytest.mark.parametrize(("edge", "dtype"), [(25, "float16"), (25, "float32"), (17, "float16")])
+@pytest.mark.parametrize("where", ["host", "card"])
+def test_bricks_of_an_odd_size_begin_where_the_card_may_read_them(edge, dtype, where):
+    """The twin refuses an address that nvCOMP's zstd may not be given: the second of these bricks would have one."""
+    assert edge**3 * np.dtype(dtype).itemsize % encoders.ALIGNED != 0
+    bricks = np.random.default_rng(0).normal(size=(3, edge, edge, edge)).astype(dtype)
+    streams = CardEncoder().streams(list(bricks) if where == "host" else jnp.asarray(bricks), 1)
+    assert [decompress(stream) for stream in streams] == [brick.tobytes() for brick in bricks]
+
+
+def test_odd_bricks_of_half_precision_are_tried_out(nvcomp):
+    right = nvcomp.zstd
+    nvcomp.zstd = lambda data: right(data if len(data) != 25**3 * 2 else data[::-1])
+    assert isinstance(encoder_of("auto", True), HostEncoder)
+    assert "numcodecs" in str(encoders.why_not_card())
+
+
+# --- a card that is nearly full ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["host", "card"])
+def test_memory_that_is_short_halves_what_is_compressed_at_once_for_good(nvcomp, cupy, where):
+    values = np.random.default_rng(0).normal(size=(11, 16, 16, 16)).astype(np.float32)
+    bricks = list(values) if where == "host" else jnp.asarray(values)
+    encoder = CardEncoder()
+    right = encoder.streams(bricks, 1)
+    nvcomp.batches.clear()
+    nvcomp.most = 3
+    assert encoder.streams(bricks, 1) == right
+    assert nvcomp.batches == [11, 5, 2, 2, 2, 2, 2, 1]  # what is done is not done again
+    assert cupy.pool.emptied == 2  # nvCOMP cannot use what CuPy keeps
+    nvcomp.batches.clear()
+    assert encoder.streams(bricks, 1) == right
+    assert nvcomp.batches == [2, 2, 2, 2, 2, 1]
+
+
+def test_cupys_own_memory_may_be_short_too(nvcomp, cupy):
+    bricks, encoder, right = list(np.ones((4, 16, 16, 16), np.float32)), CardEncoder(), cupy.asarray
+    full = type("OutOfMemoryError", (MemoryError,), {"__module__": "cupy.cuda.memory"})
+
+    def asarray(array):
+        if len(array) > 2:
+            raise full("Out of memory allocating 65,536 bytes")
+        return right(array)
+
+    cupy.asarray = asarray
+    assert len(encoder.streams(bricks, 1)) == 4
+    assert nvcomp.batches[-2:] == [2, 2]
+
+
+def test_memory_that_is_too_small_for_one_brick_is_an_error_by_name(nvcomp):
+    encoder = CardEncoder()
+    nvcomp.most = 0
+    with pytest.raises(DeviceMemory, match=r"no memory to compress(.|\n)*code=2(.|\n)*compress: auto"):
+        encoder.streams(list(np.ones((5, 16, 16, 16), np.float32)), 1)
+    assert nvcomp.batches[-3:] == [5, 2, 1]
+
+
+@pytest.mark.parametrize("wrong", [lambda data: compress(data[:-4], 1), without_size, lambda data: b""])
+def test_every_stream_says_the_size_of_its_brick_or_nothing_is_stored(nvcomp, begun, layout, make_bricks, wrong):
+    """It was right when it was tried out: a card may fail later."""
+    encoder, right, count = CardEncoder(), nvcomp.zstd, iter(range(100))
+    nvcomp.zstd = lambda data: wrong(data) if next(count) == 1 else right(data)
+    with pytest.raises(RuntimeError, match="zstd stream of a brick"):
+        shard.write_shard(begun, layout, 0, make_bricks(layout, 0), encoder)
+    assert not layout.shard_file(begun, 0).exists()
+
+
+# --- who compresses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        type("OutOfMemoryError", (MemoryError,), {"__module__": "cupy.cuda.memory"})("Out of memory allocating 393,216 bytes"),
+        OSError("libnvcomp.so.6: cannot open shared object file: No such file or directory"),
+        TypeError("incompatible function arguments"),
+        RuntimeError("CUDA Runtime API failure: unspecified launch failure : code=719."),
+    ],
+)
+def test_whatever_is_raised_while_it_is_tried_out_is_why_it_is_not_used(nvcomp, error):
+    def fail(**options):
+        raise error
+
+    nvcomp.Codec = fail
+    assert isinstance(encoder_of("auto", True), HostEncoder)
+    assert str(error) in str(encoders.why_not_card())
+    with pytest.raises(Refusal) as caught:
+        encoder_of("card", True)
+    assert str(error) in caught.value.problems[0].got
 
 
 def test_bricks_that_lie_on_the_card_are_not_sent_there(nvcomp, cupy):
@@ -185,8 +280,10 @@ def test_nvcomp_on_a_card_makes_what_every_reader_reads(tmp_path, layout, make_b
             np.testing.assert_array_equal(volumes, bricks.dense(layout.grid), err_msg=f"{name} by {reader}")
     whole = np.random.default_rng(0).normal(size=(9, 32, 32, 32)).astype(np.float32)
     whole[3] = 0
+    odd = np.random.default_rng(0).normal(size=(9, 25, 25, 25)).astype(np.float16)
     card = CardEncoder()
-    streams = card.streams(list(whole), 1)
-    assert [decompress(stream) for stream in streams] == [brick.tobytes() for brick in whole]
-    assert card.streams(jnp.asarray(whole), 1) == streams
-    assert len(streams[3]) < 200
+    for some in (whole, odd):
+        streams = card.streams(list(some), 1)
+        assert [decompress(stream) for stream in streams] == [brick.tobytes() for brick in some]
+        assert card.streams(jnp.asarray(some), 1) == streams
+        assert len(streams[3]) < 200 or some is odd
