@@ -10,6 +10,7 @@ from ..tasks.store.layout import read_layout, run_folder
 from ..tasks.store.lock import RunLock, acquire
 from ..workflows import resume
 from .clusters.profile import ClusterProfile, load_profile
+from .clusters.sbatch import clear
 from .documents.recipe import LoadedRecipe, load_recipe
 
 
@@ -48,9 +49,11 @@ def owned(store: Path) -> Iterator[tuple[Path, RunLock]]:
     fresh = not folder.exists()
     try:
         with _acquired(folder) as lock:
+            clear(folder)
             try:
                 yield folder, lock
             finally:
+                clear(folder)
                 if fresh and not store.exists():  # while the lock is still ours: another run may want the folder next
                     for name in OURS:
                         (folder / name).unlink(missing_ok=True)

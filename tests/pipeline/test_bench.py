@@ -67,6 +67,7 @@ def nothing() -> None:
     """Nobody stops it."""
 
 
+@pytest.mark.slow
 def test_the_prediction_of_a_recipe_is_what_its_run_then_writes(tmp_path, cryovox, recipe, one, monkeypatch):
     """Size to 10 %; time is not asserted: machines that test are busy."""
     monkeypatch.setattr(bench, "SECONDS", 0.5)

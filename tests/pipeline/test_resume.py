@@ -43,7 +43,7 @@ def workers_of(process):
     return [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
 
 
-@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_one_two_and_four_workers_write_the_same_store(tmp_path, arguments, cryovox, undisturbed, digests, workers):
     (tmp_path / "two.yaml").write_text(f"workers: {workers}\ndashboard_port: 0\n")
     done = cryovox(*arguments, cwd=tmp_path)

@@ -103,7 +103,7 @@ def test_h1_gradients_without_jit_choose_as_the_function_itself_does():
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("road", [pytest.param(r, marks=pytest.mark.slow) if r == "transforms u=2" else r for r in ROADS])
 def test_h2_jit_and_vmap_over_frames_equal_a_loop(road):
     """H2: bare jax and equinox.filter_* alike, on frames of positions and on whole volumes, B and weights traced with them."""
     kind, options = ROADS[road]
