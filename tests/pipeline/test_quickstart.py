@@ -152,4 +152,4 @@ def test_running_again_does_nothing_and_changes_nothing(finished, cryovox, quick
 
 
 def test_no_file_is_left_beside_the_users_trajectory(finished, quickstart):
-    assert sorted(path.name for path in quickstart.iterdir()) == ["ORIGIN.md", "adk.pdb", "adk.xtc", "dashboard.png", "frames.png"]
+    assert {path.name for path in quickstart.iterdir()} == {"ORIGIN.md", "adk.pdb", "adk.xtc", "dashboard.png", "frames.png"}
