@@ -1,17 +1,23 @@
-"""What the batch files of workers and driver share: SLURM's directives with its own quoting, sizes and names."""
+"""What the jobs of workers and driver share: SLURM's directives with its own quoting, sizes, names, files in a run's folder."""
 
 import math
 import re
 import shlex
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 
 from ...tasks.errors import Problem, Refusal
 from .profile import SlurmProfile
 
 COMMANDS = ("sbatch", "squeue", "scancel")
 """Of SLURM, that a run calls."""
+LOGS, KEYS, DRIVER = "slurm", "tls", "submit.sh"
+"""In a run's folder: the jobs' logs, the keys of the run that is on, and the batch file of a driver that was submitted."""
+WRAPPED = "ask who set `sbatch` up here: `type -a sbatch` shows whether it is a wrapper"
+"""What to do where sbatch takes a job and does not tell its number."""
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
@@ -30,6 +36,18 @@ def check(profile: SlurmProfile) -> None:  # noqa: ARG001  (as for every kind of
         problems.append(Problem("this machine has no SLURM", "--cluster", got, "SLURM's commands", fix))
     if problems:
         raise Refusal(problems)
+
+
+def clear(run_folder: Path) -> None:
+    """Removes what a run on SLURM may leave in the folder beside its store: keys of one that was killed, and the folder of logs
+    where it is empty and no job was submitted that is to write there.
+
+    For whoever holds the run lock, while no cluster of the run is up. Raises nothing, whether these are there or not.
+    """
+    shutil.rmtree(run_folder / KEYS, ignore_errors=True)
+    if not (run_folder / DRIVER).exists():
+        with suppress(OSError):  # not empty, or never made
+            (run_folder / LOGS).rmdir()
 
 
 def directive(name: str, value: str) -> str:

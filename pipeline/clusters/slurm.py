@@ -6,28 +6,25 @@ import re
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import dask.config
 from distributed import Client
-from distributed.core import Status
 from distributed.security import Security
-from distributed.utils import get_ip, silence_logging_cmgr
+from distributed.utils import get_ip, get_ip_interface, silence_logging_cmgr
 
 from ...tasks.errors import Problem, Refusal
 from ..events.exits import Interrupted
 from ..workers.preload import PRELOAD
 from .local import started_quietly
 from .profile import SlurmProfile, seconds
-from .sbatch import check, directive, exports, job_name, log_file, memory, size_in_bytes
+from .sbatch import KEYS, LOGS, check, directive, exports, job_name, log_file, memory, size_in_bytes
+from .slurm_watch import WorkerJobs, cancel
 
 __all__ = ["check", "job_arguments", "opened", "worker_script"]
 
@@ -50,13 +47,9 @@ _CONFIGURATION = {
 }
 """Dask's. A section of our own: the profile says everything, a jobqueue.yaml in someone's home nothing."""
 
-LOOK = 15.0
-"""Seconds between two questions to SLURM which jobs are there."""
-TRIES = 3
-"""Times in a row that all jobs may end before any has worked, until the run gives up."""
-GONE = 20.0
-"""Seconds in which cancelled jobs should have left."""
-_OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"}
+CLOSE = 60
+"""Seconds in which the cluster should be closed; after that its jobs are cancelled all the same."""
+_LOG = logging.getLogger("cryovox.run")
 
 
 class _WorkersQuoted(Security):
@@ -77,7 +70,7 @@ def job_arguments(profile: SlurmProfile, run_folder: Path, environment: Mapping[
     total, walltime = size_in_bytes(profile.memory), seconds(profile.walltime)
     reserve = min(walltime // 10, 600)
     life = ["--lifetime", f"{walltime - 2 * reserve}s", "--lifetime-stagger", f"{reserve}s"]
-    log = log_file(str(run_folder / "slurm" / "worker-%j.log"))
+    log = log_file(str(run_folder / LOGS / "worker-%j.log"))
     return {
         "config_name": _SECTION,
         "job_name": job_name(run_folder.name.removesuffix(".run")),
@@ -123,7 +116,7 @@ def worker_script(
 @contextmanager
 def certificates(run_folder: Path) -> Iterator[Security]:
     """A key of this run's own, in files that only this user can read, for as long as the block runs."""
-    folder = run_folder / "tls"
+    folder = run_folder / KEYS
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir(mode=0o700)
     try:
@@ -145,9 +138,12 @@ def certificates(run_folder: Path) -> Iterator[Security]:
 def opened(profile: SlurmProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:
     """A client whose workers come as SLURM lets them; their jobs are cancelled, and gone, afterwards.
 
-    Raises `Refusal` where SLURM does not take the jobs, `Interrupted` where they end before they work.
+    Raises `Refusal` for a network interface that this host has not and where SLURM does not take the jobs, `Interrupted` where
+    SLURM does not answer or the jobs end before they work.
     """
-    (run_folder / "slurm").mkdir(parents=True, exist_ok=True)
+    address = _address(profile.interface)
+    logs = run_folder / LOGS
+    logs.mkdir(parents=True, exist_ok=True)
     submitted: set[str] = set()
     # that workers come and go is no news here, nor is what a connection says that ends after its cluster
     with certificates(run_folder) as security, dask.config.set(_CONFIGURATION), silence_logging_cmgr(logging.ERROR):
@@ -158,133 +154,43 @@ def opened(profile: SlurmProfile, run_folder: Path, environment: Mapping[str, st
                     name="cryovox",
                     security=security,
                     protocol="tls://",
-                    scheduler_options={
-                        "dashboard_address": f"127.0.0.1:{profile.dashboard_port}",
-                        **({"interface": profile.interface} if profile.interface else {"host": _own_address()}),
-                    },
+                    scheduler_options={"dashboard_address": f"127.0.0.1:{profile.dashboard_port}", **address},
                     silence_logs=logging.ERROR,
                 )
-            with cluster, Client(cluster, set_as_default=False) as client:
-                watch = _Watch(cluster, client, submitted, run_folder / "slurm")
-                watch.begin(profile)
-                with watch.watching():
+            with _closed_in_the_end(cluster), Client(cluster, set_as_default=False) as client:
+                jobs = WorkerJobs(cluster, client, submitted, logs)
+                jobs.begin(profile)
+                with jobs.kept_up():
                     yield client
         finally:
-            _cancelled(submitted)
+            cancel(submitted)
 
 
-class _Watch:
-    """Puts a new job in the place of each that ended: SLURM tells which those are, also of jobs that never came to work."""
-
-    def __init__(self, cluster: Any, client: Client, submitted: set[str], logs: Path):
-        self._cluster, self._client, self._submitted, self._logs = cluster, client, submitted, logs
-        self._seen: set[str] = set()
-        self._futile = self._n_new = 0
-        self._stop = Event()
-        self._trouble: str | None = None
-
-    def begin(self, profile: SlurmProfile) -> None:
-        """Submits the first jobs and waits until SLURM has taken them."""
-        adapt = profile.adapt
-        for _ in range(adapt.minimum if adapt else profile.jobs):
-            self._cluster.worker_spec.update(self._cluster.new_worker_spec())
-        try:
-            self._cluster.sync(self._correct)
-        except RuntimeError as error:
-            said = re.search(r"stderr:\s*(.+?)\s*\Z", str(error), re.DOTALL)
-            reason = said[1] if said else str(error)
-            if re.search(r"contact|timed out|timeout|temporar|connection", reason, re.IGNORECASE):
-                raise Interrupted(f"SLURM does not answer: {reason}") from error
-            fix = "mend the profile, or override it: `--cluster-set partition=NAME`"
-            raise Refusal(Problem("SLURM does not take the worker jobs", "--cluster", reason, "a job it takes", fix)) from error
-        if adapt is not None:
-            # few tasks wait at once, by design: a second of waiting work for each worker is a reason to have one more
-            self._cluster.adapt(
-                minimum_jobs=adapt.minimum, maximum_jobs=adapt.maximum, target_duration="1s", interval="10s", wait_count=12
-            )
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Looks from time to time, in a thread. Whatever ends the block when the jobs were given up is told as that."""
-        thread = Thread(target=self._watch, name="worker-jobs", daemon=True)
-        thread.start()
-        try:
-            yield
-        except Exception as error:
-            if self._trouble is None:
-                raise
-            raise Interrupted(self._trouble) from error
-        finally:
-            self._stop.set()
-            thread.join()
-            self._note_jobs()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(min(LOOK * 2**self._futile, 600.0)):
-            jobs = self._note_jobs()
-            alive = _alive()
-            if alive is None:  # SLURM does not answer now
-                continue
-            working = {worker["name"] for worker in self._cluster.scheduler_info["workers"].values()}
-            ended = [name for name, job in jobs.items() if job not in alive]
-            if working - self._seen:
-                self._futile = 0
-            elif any(jobs[name] and name not in self._seen for name in ended):
-                self._futile += 1
-            self._seen |= working
-            if self._futile >= TRIES and not working:
-                self._trouble = f"worker jobs end before they work; their logs are in {self._logs}"
-                self._client.close(timeout=5)
-                return
-            # what SLURM does not take now is tried again at the next look
-            with suppress(RuntimeError):
-                self._cluster.sync(self._replace, ended)
-
-    async def _replace(self, ended: Iterable[str]) -> None:
-        cluster = self._cluster
-        for name in ended:
-            if cluster.workers.pop(name, None) is not None and cluster.worker_spec.pop(name, None) is not None:
-                # a name of its own: the scheduler may hold the old one for a worker that it has not yet missed
-                self._n_new += 1
-                cluster.worker_spec[f"{cluster.name}-again-{self._n_new}"] = cluster.new_spec
-        await self._correct()
-
-    async def _correct(self) -> None:
-        try:
-            await self._cluster._correct_state()
-        finally:
-            self._note_jobs()
-            for job in self._cluster.workers.values():
-                if not job.job_id:  # of what never began, the cluster's end wants to hear so
-                    job.status = Status.failed
-
-    def _note_jobs(self) -> dict[str, str]:
-        """Job ids by worker name; empty ids are jobs that SLURM did not take."""
-        jobs = {name: str(job.job_id or "") for name, job in list(self._cluster.workers.items())}
-        self._submitted.update(filter(None, jobs.values()))
-        return jobs
-
-
-def _alive() -> set[str] | None:
-    """This user's jobs that wait or run; None where SLURM does not say."""
-    command = ["squeue", "--noheader", "--states=all", "--format=%i %T", f"--user={os.getuid()}"]
+@contextmanager
+def _closed_in_the_end(cluster: Any) -> Iterator[None]:
+    """Whatever closing meets, a SLURM that does not answer say, changes nothing about how the run ended."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    lines = [line.split() for line in done.stdout.splitlines()]
-    return {line[0] for line in lines if len(line) == 2 and line[1] not in _OVER}
+        yield
+    finally:
+        try:
+            cluster.close(timeout=CLOSE)
+        except Interrupted:  # a signal
+            raise
+        except Exception as error:
+            _LOG.warning("closing the cluster: %s: %s", type(error).__name__, error)
 
 
-def _cancelled(jobs: set[str]) -> None:
-    """Cancels what is left of the jobs, and waits until they are gone."""
-    deadline = time.monotonic() + GONE
-    asked = False
-    while time.monotonic() < deadline and (left := sorted(jobs & (_alive() or set()))):
-        if not asked:
-            subprocess.run(["scancel", *left], capture_output=True, timeout=60, check=False)
-            asked = True
-        time.sleep(0.5)
+def _address(interface: str | None) -> dict[str, str]:
+    """Where the scheduler listens, in Dask's words."""
+    if interface is None:
+        return {"host": _own_address()}
+    try:
+        get_ip_interface(interface)
+    except ValueError as error:
+        fix = "`--cluster-set interface=NAME`; null takes the address of this host's name"
+        wanted = "an interface of this host with an IPv4 address"
+        raise Refusal(Problem("the driver cannot listen there", "interface", str(error), wanted, fix)) from error
+    return {"interface": interface}
 
 
 def _own_address() -> str:

@@ -1,6 +1,6 @@
 """A real SLURM of one node, started for these tests: whatever is cancelled or runs out of time, the bytes are those of `local`.
 
-    pytest -m slurm -n 0 tests/pipeline/test_real_slurm.py
+    pytest -m slurm -n 0 tests/pipeline/clusters/test_real_slurm.py
 
 Needs root, and Debian's packages `slurm-wlm` and `munge`; nothing of the machine's own SLURM or munge is touched. About seven
 minutes: SLURM warns of the end of a job's time by the minute.

@@ -13,6 +13,7 @@ from distributed.security import Security
 from cryovox.pipeline.clusters.environment import environment_of
 from cryovox.pipeline.clusters.profile import PROFILES, AdaptSettings, DriverSettings, SlurmProfile, load_profile, seconds
 from cryovox.pipeline.clusters.sbatch import check, directive, exports, job_name, log_file, memory
+from cryovox.pipeline.events.exits import Interrupted
 from cryovox.tasks.errors import Refusal
 
 pytest.importorskip("dask_jobqueue", reason="the extra `slurm` is not installed")
@@ -212,7 +213,11 @@ def test_without_dask_jobqueue_the_extra_is_named(monkeypatch):
         ("cores: 0", "cores"),
         ("memory: 8", "memory"),
         ("memory: auto", "memory"),
+        ("memory: 0GiB", "memory"),
+        ("memory: 0.0 MB", "memory"),
         ("walltime: 12h", "walltime"),
+        ("walltime: 00:00:00", "walltime"),
+        ("walltime: 0-00:04:59", "walltime"),
         ("walltime: 43200", "walltime"),
         ("partition: 'gpu -A other'", "partition"),
         ('account: "a\\n#SBATCH"', "account"),
@@ -222,7 +227,9 @@ def test_without_dask_jobqueue_the_extra_is_named(monkeypatch):
         ("adapt: {minimum: 0}", "adapt.minimum"),
         ("adapt: {minimum: 5, maximum: 4}", "adapt.maximum"),
         ("driver: {memory: lots}", "driver.memory"),
+        ("driver: {memory: 0GiB}", "driver.memory"),
         ("driver: {walltime: 1d}", "driver.walltime"),
+        ("driver: {walltime: 00:00:00}", "driver.warning"),
         ("driver: {warning: 10}", "driver.warning"),
         ("driver: {walltime: 00:08:00}", "driver.warning"),
         ("driver: {directives: [x]}", "sbatch"),
@@ -240,35 +247,21 @@ def test_a_profile_that_slurm_would_misread_is_refused_at_its_line(tmp_path, lin
     assert what in problem.what
 
 
+def test_memory_and_time_of_nothing_are_refused_with_what_is_wanted():
+    """SLURM would read 0 as the whole node, and as for ever."""
+    with pytest.raises(
+        Refusal, match=r"memory`\n[\s\S]*got: +0GiB\n +wanted: +a size above 0 with its unit\n +fix: +`memory: 4GiB`"
+    ):
+        load_profile("slurm", ["memory=0GiB"])
+    with pytest.raises(Refusal, match=r"wanted: .*seconds, at least 5 minutes\n +fix: +`walltime: 12:00:00`"):
+        load_profile("slurm", ["walltime=00:00:00"])
+    assert load_profile("slurm", ["memory=0.5GiB", "walltime=00:05:00"]).walltime == "00:05:00"
+
+
 def test_adaptive_jobs_have_bounds(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("kind: slurm\nadapt: {minimum: 2, maximum: 9}\n")
     assert load_profile(str(path)).adapt == AdaptSettings(2, 9)
-
-
-def fake_squeue(folder, monkeypatch, body):
-    (folder / "squeue").write_text(f"#!/bin/bash\n{body}\n")
-    (folder / "squeue").chmod(0o700)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-
-
-def test_a_job_is_there_while_it_waits_runs_or_ends_and_not_once_it_is_over(tmp_path, monkeypatch):
-    states = {
-        "1": "PENDING",
-        "2": "RUNNING",
-        "3": "COMPLETING",
-        "4": "SUSPENDED",
-        "5": "CANCELLED",
-        "6": "NODE_FAIL",
-        "7": "TIMEOUT",
-    }
-    fake_squeue(tmp_path, monkeypatch, "\n".join(f"echo '{job} {state}'" for job, state in states.items()))
-    assert slurm._alive() == {"1", "2", "3", "4"}
-
-
-def test_a_slurm_that_does_not_answer_is_no_reason_to_replace_a_job(tmp_path, monkeypatch):
-    fake_squeue(tmp_path, monkeypatch, "echo '1 RUNNING'; exit 1")
-    assert slurm._alive() is None
 
 
 def test_the_scheduler_is_at_the_address_of_the_hosts_name_unless_that_is_the_loopback(monkeypatch):
@@ -277,3 +270,22 @@ def test_the_scheduler_is_at_the_address_of_the_hosts_name_unless_that_is_the_lo
     monkeypatch.setattr("socket.gethostbyname", lambda name: "127.0.1.1")
     monkeypatch.setattr("cryovox.pipeline.clusters.slurm.get_ip", lambda: "192.0.2.7")
     assert slurm._own_address() == "192.0.2.7"
+
+
+def test_an_interface_that_this_host_has_not_is_refused_before_anything_is_begun(tmp_path):
+    said = r"'ib9' is not a valid network interface[\s\S]*--cluster-set interface"
+    with pytest.raises(Refusal, match=said), slurm.opened(SlurmProfile(interface="ib9"), tmp_path, {}):
+        pytest.fail("it was opened")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("trouble", [OSError("no scancel"), TimeoutError("after 60 s"), AssertionError("a job's state")])
+def test_how_the_cluster_closes_does_not_change_how_the_run_ended(caplog, trouble):
+    class Cluster:
+        def close(self, timeout):
+            assert timeout > 0
+            raise trouble
+
+    with pytest.raises(Interrupted, match="stopped by SIGUSR1"), slurm._closed_in_the_end(Cluster()):
+        raise Interrupted("stopped by SIGUSR1")
+    assert f"{type(trouble).__name__}: {trouble}" in caplog.text

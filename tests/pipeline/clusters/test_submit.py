@@ -28,6 +28,9 @@ SCRIPT = """\
 cd -- /work || exit 1
 export PYTHONSAFEPATH=1
 export JAX_PLATFORMS=cpu
+driver= warned= passed= ended=
+trap 'warned=1; [ -z "$driver" ] || { passed=1; kill -s USR1 "$driver" 2>/dev/null; }' USR1
+trap 'ended=1' TERM
 /env/bin/python -m cryovox.pipeline.cli run adk.yaml --cluster slurm-gpu &
 """
 
@@ -53,7 +56,7 @@ def text(profile=None, arguments=("adk.yaml",), folder="/s/adk.zarr.run", workdi
 class Job:
     """The batch file, running as slurmstepd would have it: a process group of its own."""
 
-    def __init__(self, folder, **environment):
+    def __init__(self, folder, change=lambda text: text, **environment):
         bin_ = folder / "bin"
         bin_.mkdir()
         for name, code in (("python", COMMAND), ("scontrol", SCONTROL)):
@@ -62,7 +65,7 @@ class Job:
         self.folder = folder
         run = folder / "adk.zarr.run"
         script = folder / "submit.sh"
-        script.write_text(text(folder=str(run), workdir=str(folder), python=str(bin_ / "python")))
+        script.write_text(change(text(folder=str(run), workdir=str(folder), python=str(bin_ / "python"))))
         known = {"PATH": f"{bin_}:{os.environ['PATH']}", "FAKE": str(folder), "SLURM_JOB_ID": "4711"}
         self.process = subprocess.Popen(
             ["bash", str(script)],
@@ -72,10 +75,9 @@ class Job:
             stderr=subprocess.STDOUT,
         )
         deadline = time.monotonic() + 20
-        while not (folder / "ready").exists():
+        while not (folder / "ready").exists() and self.process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        time.sleep(0.3)  # the traps of the shell come after the command is started
 
     def end(self):
         self.process.communicate(timeout=20)
@@ -113,6 +115,34 @@ def test_the_warning_is_passed_on_and_an_orderly_end_is_requeued_once(tmp_path):
     assert job.end() == 75
     assert job.lines("signals") == ["USR1"]
     assert job.lines("scontrol") == ["requeue 4711"]
+
+
+STRUCK = "kill -s {} $$\n"
+"""A line of the script at which a signal strikes the shell."""
+BEFORE, AMID, AFTER = "trap 'ended=1' TERM\n", "run adk.yaml &\n", "driver=$started\n"
+
+
+@pytest.mark.parametrize("line", [BEFORE, AMID, AFTER])
+def test_a_warning_while_the_command_starts_has_the_job_requeued(tmp_path, line):
+    """Whether the command listens yet or not; it is told once."""
+    job = Job(tmp_path, lambda text: text.replace(line, line + STRUCK.format("USR1")), ON_USR1="75")
+    assert job.end() in (75, 128 + signal.SIGUSR1)
+    assert job.lines("signals") in (["USR1"], [])  # never twice, which would stop it at once
+    assert job.lines("scontrol") == ["requeue 4711"]
+
+
+def test_a_job_that_is_cancelled_before_the_command_starts_does_not_run_on(tmp_path):
+    job = Job(tmp_path, lambda text: text.replace(BEFORE, BEFORE + STRUCK.format("TERM")))
+    assert job.end() in (75, 128 + signal.SIGTERM)
+    assert job.lines("scontrol") == []
+
+
+@pytest.mark.parametrize("line", ["driver=\n", "code=$?\n", "sleep 1; done\n"])
+@pytest.mark.parametrize("code", ["0", "4"])
+def test_a_warning_after_the_end_changes_nothing(tmp_path, line, code):
+    job = Job(tmp_path, lambda text: text.replace(line, line + STRUCK.format("USR1")), AT_ONCE=code)
+    assert job.end() == int(code)
+    assert job.lines("scontrol") == []
 
 
 @pytest.mark.parametrize("code", ["0", "4"])
@@ -240,6 +270,21 @@ def test_what_slurm_says_against_it_is_passed_on(tmp_path, sbatch):
     sbatch(1, "echo 'sbatch: error: invalid partition specified: gpuu' >&2")
     with pytest.raises(Refusal, match="invalid partition specified: gpuu"):
         submit(SlurmProfile(partition="gpuu"), ["adk.yaml"], tmp_path / "adk.zarr", dry_run=False)
+
+
+@pytest.mark.parametrize(("tell", "told"), [("echo 'welcome to Cluster 7'; echo 123", "123"), ("echo '123;west'", "123")])
+def test_the_job_is_found_in_what_a_wrapper_says(tmp_path, sbatch, tell, told):
+    sbatch(0, tell)
+    assert f"job {told} " in submit(SlurmProfile(), ["adk.yaml"], tmp_path / "adk.zarr", dry_run=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("tell", "shown"), [("true", "nothing"), ("echo 'your job 1 is in good hands'", "your job 1 is in good")]
+)
+def test_a_sbatch_that_tells_no_number_is_refused_with_its_words(tmp_path, sbatch, tell, shown):
+    sbatch(0, tell)
+    with pytest.raises(Refusal, match=f"tells no job's number[\\s\\S]*{shown}[\\s\\S]*type -a sbatch"):
+        submit(SlurmProfile(), ["adk.yaml"], tmp_path / "adk.zarr", dry_run=False)
 
 
 def test_a_store_that_a_run_holds_is_refused_before_slurm_is_asked(tmp_path, sbatch):
