@@ -4,10 +4,11 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..tasks.errors import Refusal
 from .events.exits import Exit, exit_of
 from .events.signals import held, listening
 
@@ -93,6 +94,17 @@ def submit(
         typer.echo(line)
 
 
+def _lacking(profile: Any) -> str:
+    """Why `run` would be refused here, whatever the recipe."""
+    from .clusters.launch import check
+
+    try:
+        check(profile)
+    except Refusal as refusal:
+        return str(refusal)
+    return ""
+
+
 def _repeated(option: str, values: list[str] | None) -> list[str]:
     return [word for value in values or [] for word in (option, value)]
 
@@ -116,6 +128,8 @@ def plan(
         made = make_plan(loaded, store, profile, signals.reason)
     for line in plan_lines(made):
         typer.echo(line)
+    if lacking := _lacking(profile):
+        typer.echo(f"note         `run` would be refused on this machine:\n{lacking}")
 
 
 @app.command()

@@ -1,20 +1,24 @@
 """What a run looks out for while its workers work: signals, workers that come and go, and whether any is left."""
 
 import time
+from collections.abc import Callable
 
 from .clusters.launch import Running
 from .events.events import Events
 from .events.signals import Signals
 
+TICK = 5.0
+"""Seconds between two signs of life."""
+
 
 class Lookout:
     """Asked often while a workload runs: why it must stop; tells meanwhile how many workers there are."""
 
-    def __init__(self, running: Running, events: Events, signals: Signals):
-        self._running, self._events, self._signals = running, events, signals
+    def __init__(self, running: Running, events: Events, signals: Signals, departed: Callable[[], list[str | None]]):
+        self._running, self._events, self._signals, self._departed = running, events, signals, departed
         self._workers, self._had_some, self._stopping = 0, False, False
         self._alone_since: float | None = None
-        self._said = 0.0
+        self._said = self._ticked = 0.0
 
     def __call__(self) -> str | None:
         """The reason, where there is one."""
@@ -22,6 +26,13 @@ class Lookout:
         if workers != self._workers:
             self._workers, self._had_some = workers, True
             self._events.say("workers", workers=workers)
+        for name in self._departed():
+            self._events.say("gone")
+            if name is not None and not self._stopping:
+                self._events.say("warning", f"worker {name} was lost; what it had in hand is done again")
+        if time.monotonic() - self._ticked >= TICK:  # whoever reads the state of a run that stands still sees that it does
+            self._ticked = time.monotonic()
+            self._events.say("tick")
         reason = self._signals.reason()
         if reason and not self._stopping:
             self._stopping = True

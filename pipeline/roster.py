@@ -1,8 +1,10 @@
 """The workers as the driver knows them: who is fit, who failed, and who is asked to leave; each is named when it happens."""
 
+import queue
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from distributed import Client
 
@@ -31,7 +33,10 @@ class Roster:
         self._dismissed: dict[str, str] = {}  # by process: with a fixed port a new one has the old address
         self._leaving: set[str] = set()  # their addresses, which are there for a moment more
         self._restarted: set[str] = set()
+        self._renewed: set[str] = set()  # their addresses
         self._strikes: Counter[str] = Counter()
+        self._names: dict[str, str] = {}
+        self._departures: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
         self.examination: str | None = None
         """Name of the plugin that examines workers, where they are examined."""
 
@@ -47,6 +52,7 @@ class Roster:
             got = " ".join(f"{type(error).__name__}: {error}".split())
             raise Refusal(Problem("a worker cannot load cryovox", "--cluster", got, "this very cryovox", UNLIKE)) from error
         self.examination = plugin.name
+        self._client.subscribe_topic("all", self._heard)
         try:
             yield
         finally:
@@ -54,6 +60,23 @@ class Roster:
             if self._client.status == "running":
                 with suppress(OSError, KeyError):  # workers that are gone, or new, hold no plugin
                     self._client.unregister_worker_plugin(plugin.name)
+                    self._client.unsubscribe_topic("all")
+
+    def _heard(self, event: tuple[float, Any]) -> None:
+        """Of the scheduler, in the client's own thread."""
+        _, what = event
+        if isinstance(what, dict) and what.get("action") == "remove-worker":
+            self._departures.put((str(what.get("worker")), bool(what.get("expected"))))
+
+    def departed(self) -> list[str | None]:
+        """One entry for each worker that went since this was last asked: its name where nobody had asked it to, else None."""
+        gone: list[str | None] = []
+        with suppress(queue.Empty):
+            while True:
+                address, expected = self._departures.get_nowait()
+                asked = expected or address in self._leaving or address in self._renewed
+                gone.append(None if asked else self._names.get(address, address))
+        return gone
 
     def fit(self, reply: Reply) -> bool:
         """Whether the worker began its task; one that is not fit is dismissed.
@@ -63,6 +86,7 @@ class Roster:
         fitness = reply.fitness
         if fitness is None:
             return True
+        self._names[reply.address] = fitness.worker
         if fitness.problems:
             self._dismiss(reply, f"worker {fitness.worker} is refused work: {'; '.join(fitness.problems)}")
             return False
@@ -89,6 +113,7 @@ class Roster:
             self._dismiss(reply, f"worker {name} lost its device{times} and gets no more work: {error}")
             return
         self._restarted.add(reply.process)
+        self._renewed.add(reply.address)
         self._say(f"worker {name} lost its device and is started anew: {error}")
         if reply.address not in present(self._client):
             return  # the error ended the process: its nanny has seen to it
@@ -105,11 +130,11 @@ class Roster:
         self._dismissed[reply.process] = why
         self._say(why)
         if self._ours:
+            self._leaving.add(reply.address)
             try:
                 self._client.retire_workers([reply.address])
             except OSError as error:
                 raise Interrupted(f"the cluster is lost ({error})") from error
-            self._leaving.add(reply.address)
             if set(present(self._client)) - self._leaving or len(self._dismissed) < self._hoped:
                 return
         reasons = list(dict.fromkeys(self._dismissed.values()))

@@ -99,8 +99,8 @@ def _cluster(profile: ClusterProfile, lock: RunLock, tally: Tally, events: Event
     with launched(profile, lock.run_folder) as running:
         if running.unprotected:
             events.say("warning", running.unprotected)
-        watch = Lookout(running, events, signals)
         roster = Roster(running.client, lambda text: events.say("warning", text), running.ours, running.hoped)
+        watch = Lookout(running, events, signals, roster.departed)
 
         def do(workload: Workload) -> Iterator[tuple[int, Any]]:
             with signals.asked_for():
@@ -124,6 +124,9 @@ def _shown(running: Running, lock: RunLock, tally: Tally, events: Events) -> Ite
         events.say("stage", f"from your own machine: {line}")
     try:
         yield
+    except Exception as error:
+        events.say("ending", reason=str(error))  # while the page is still there
+        raise
     finally:
         page.close()
 

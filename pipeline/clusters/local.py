@@ -10,6 +10,7 @@ from pathlib import Path
 
 from distributed import Client, LocalCluster
 from distributed.security import Security
+from distributed.system import MEMORY_LIMIT
 
 from ..workers.node import cores
 from .profile import LocalProfile
@@ -22,12 +23,14 @@ def check(profile: LocalProfile) -> None:
 @contextmanager
 def opened(profile: LocalProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001
     """A client of a cluster that lives as long as the block; its processes are gone afterwards."""
+    n = cores() if profile.workers == "auto" else profile.workers
     with started_quietly():
         cluster = LocalCluster(
-            n_workers=cores() if profile.workers == "auto" else profile.workers,
+            n_workers=n,
             threads_per_worker=profile.threads,
             processes=True,
-            memory_limit=profile.memory_limit,
+            # Dask would share it by threads, of which a worker has more than cores
+            memory_limit=MEMORY_LIMIT // n if profile.memory_limit == "auto" else profile.memory_limit,
             security=Security.temporary(),
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{profile.dashboard_port}",

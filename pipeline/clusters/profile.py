@@ -201,16 +201,11 @@ def load_profile(name_or_path: str, overrides: Sequence[str] = ()) -> Any:
         path = PROFILES / f"{name_or_path}.yaml"
     document = override(load(path), overrides, "--cluster-set", "workers=4")
     kind = document.value.get("kind", "local")
-    # of a kind that is none the local profile says what there is
-    cls = KINDS.get(kind, LocalProfile) if isinstance(kind, str) else LocalProfile
-    return validated(cls, document, _kind, _memory, _walltime, _one_scheduler, _bounds, _directives, _warning)
-
-
-def _kind(document: Document) -> Iterator[Found]:
-    keys, kind = ("kind",), document.value.get("kind", "local")
     if not isinstance(kind, str) or kind not in KINDS:
         wanted = "one of " + ", ".join(f"`{name}`" for name in KINDS)
-        yield keys, Problem("bad value for `kind`", document.where(keys), shown(kind), wanted, "the default is `kind: local`")
+        where = document.where(("kind",))
+        raise Refusal(Problem("bad value for `kind`", where, shown(kind), wanted, "the default is `kind: local`"))
+    return validated(KINDS[kind], document, _memory, _walltime, _one_scheduler, _bounds)
 
 
 def _memory(document: Document) -> Iterator[Found]:

@@ -182,7 +182,7 @@ def words(run: Run) -> tuple[str, str]:
     if run.over and run.state["frames"] and not run.pending:
         return "good", "all frames are made; the workers are let go"
     if run.closed:
-        return "wait", "ended early: the log says why"
+        return "wait", f"ended early: {run.state['reason'] or 'the log says why'}"
     if run.gone:
         return "bad", "the command is gone without a last word: run it again to go on"
     return {
@@ -239,7 +239,9 @@ def _of_workers(run: Run, workers: Sequence[WorkerRow]) -> Iterator[Complaint]:
     state = run.state
     if not workers and state["state"] == "running":
         yield Complaint(True, "no worker is there: nothing is done until one comes")
-    elif not workers and run.waits and state["frames"] and state["workers_gone"]:  # one that never had any is in a queue
+    elif (
+        not workers and run.waits and state["frames"] and (state["workers_gone"] or state["shards"])
+    ):  # one that never had any is in a queue
         yield Complaint(True, "no worker is left: nothing is done until one comes")
     elif state["state"] == "running" and run.pending and 0 < state["workers"] < run.most_workers:
         gone = many(run.most_workers - state["workers"], "worker")

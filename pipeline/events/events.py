@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. `kind`: stage, dashboard, waiting, workers, survey, started, shard, warning, stopping, or one of
-    `tally.ENDS`."""
+    """One thing that happened. `kind`: stage, dashboard, waiting, workers, gone, survey, started, shard, warning, stopping,
+    tick, ending, or one of `tally.ENDS`."""
 
     kind: str
     text: str = ""

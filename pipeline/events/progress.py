@@ -62,6 +62,8 @@ class LogFile:
 
     def hear(self, event: Event) -> None:
         """One line."""
+        if event.kind in ("tick", "gone"):
+            return
         level = logging.WARNING if event.kind == "warning" else logging.INFO
         facts = json.dumps(event.facts, default=str) if event.facts else ""
         self._log.log(level, "%s", " ".join(part for part in (event.kind, event.text, facts) if part))

@@ -2,6 +2,7 @@
 when those under way are done."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,12 +12,17 @@ from .exits import Interrupted
 _TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
+ECHO = 2.0
+"""Seconds in which a second SIGTERM is the first: a cancelled job gets it from SLURM and from its own script."""
+
+
 class Signals:
     """Which signal came, and whether someone is asking for it. `say` is called in the handler, in the midst of anything."""
 
     def __init__(self, say: Callable[[str], None]):
         self._say = say
         self._came: list[str] = []
+        self._when = 0.0
         self._asked_for = False
 
     def reason(self) -> str | None:
@@ -34,6 +40,10 @@ class Signals:
 
     def note(self, number: int, _: FrameType | None) -> None:
         """The handler. Raises `Interrupted` where nobody asks, and for whoever sends a second signal."""
+        now = time.monotonic()
+        if number == signal.SIGTERM and self._came == ["SIGTERM"] and now - self._when < ECHO:
+            return
+        self._when = now
         self._came.append(signal.Signals(number).name)
         if len(self._came) == 1:
             self._say(f"{self._came[0]}: stopping in order; once more stops at once")

@@ -93,6 +93,12 @@ class Tally:
             self._shard(event)
         elif event.kind == "workers":
             self._workers(event)
+        elif event.kind == "gone":
+            state["workers_gone"] += 1
+        elif event.kind == "tick" and state["state"] == "running" and state["frames_per_second"] is not None:
+            self._speed(event.at)
+        elif event.kind == "ending":
+            state.update(state="stopping", seconds_left=None, reason=facts["reason"])
         elif event.kind == "warning":
             state["n_warnings"] += 1
             state["warnings"] = [*state["warnings"], {"at": event.at, "text": event.text}][-WARNINGS:]
@@ -125,7 +131,6 @@ class Tally:
 
     def _workers(self, event: Event) -> None:
         state = self.state
-        state["workers_gone"] += max(0, state["workers"] - event.facts["workers"])
         state["workers"] = event.facts["workers"]
         if state["workers"] and state["state"] == "waiting":
             state["state"] = "running" if state["frames"] else "surveying" if state["survey"] else "starting"
@@ -153,6 +158,8 @@ class Tally:
         if at > first and made > then:  # a clock may be set back
             rate = (made - then) / (at - first)
             state.update(frames_per_second=round(rate, 3), seconds_left=round(left / rate, 1))
+        elif at > first:  # nothing for long
+            state.update(frames_per_second=0.0, seconds_left=None)
 
     def _look(self) -> None:
         folder = self._store if self._store.exists() else self._store.parent

@@ -89,5 +89,6 @@ def _cards() -> str:
 
 
 def _warm_up() -> None:
-    for module in ("cryovox.workflows.shards", "cryovox.tasks.render.bricks"):  # the second brings JAX
+    # the first is what a workload is unpickled from: who comes second waits for it; the last brings JAX
+    for module in ("cryovox.workflows.volumes", "cryovox.workflows.shards", "cryovox.tasks.render.bricks"):
         importlib.import_module(module)

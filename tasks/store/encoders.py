@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
+import numcodecs  # noqa: F401  (before its part: two threads that enter by different doors break each other's import)
 import numpy as np
 from numcodecs.zstd import compress, decompress
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numcodecs  # noqa: F401  (before its part: two threads that enter by different doors break each other's import)
 import numpy as np
 from google_crc32c import value as crc32c
 from jaxtyping import Bool, Float, UInt8, UInt64

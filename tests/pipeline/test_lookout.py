@@ -29,18 +29,18 @@ def lookout(monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(lookout_module.time, "monotonic", lambda: clock.now)
     signals = Signals(lambda _: None)
-    return Lookout(running, events, signals), running, clock, signals, heard
+    return Lookout(running, events, signals, list), running, clock, signals, heard
 
 
 def kinds(heard):
-    return [event.kind for event in heard]
+    return [event.kind for event in heard if event.kind != "tick"]
 
 
 def test_workers_that_come_and_go_are_told_once(lookout):
     look, running, _, _, heard = lookout
     for running.n_workers in (2, 2, 2, 1, 1, 3):
         assert look() is None
-    assert [event.facts["workers"] for event in heard] == [2, 1, 3]
+    assert [event.facts["workers"] for event in heard if event.kind == "workers"] == [2, 1, 3]
 
 
 def test_nobody_for_long_is_said_every_minute_and_ends_the_run_in_time(lookout):
@@ -64,7 +64,7 @@ def test_the_first_worker_is_waited_for_elsewhere(lookout):
     look, _, clock, _, heard = lookout
     for clock.now in (0, 1000):
         assert look() is None
-    assert heard == []
+    assert kinds(heard) == []
 
 
 def test_a_signal_is_told_once(lookout):
@@ -73,3 +73,18 @@ def test_a_signal_is_told_once(lookout):
         signals.note(15, None)
         assert look() == look() == "stopped by SIGTERM"
     assert kinds(heard) == ["stopping"]
+
+
+def test_a_worker_that_was_lost_is_named_and_one_that_was_asked_to_go_is_only_counted(lookout, monkeypatch):
+    look, _, _, _, heard = lookout
+    monkeypatch.setattr(look, "_departed", lambda: ["3 on node 7", None])
+    look()
+    assert kinds(heard) == ["gone", "warning", "gone"]
+    assert ["3 on node 7 was lost" in event.text for event in heard if event.kind == "warning"] == [True]
+
+
+def test_there_is_a_sign_of_life_every_few_seconds(lookout):
+    look, _, clock, _, heard = lookout
+    for clock.now in range(100, 200):
+        look()
+    assert [event.kind for event in heard].count("tick") == 20

@@ -215,6 +215,19 @@ def test_a_unit_whose_worker_lost_its_device_is_done_by_another_process(process,
     assert "started anew" in said[0]
 
 
+def test_a_killed_worker_is_noticed(process, expected):
+    roster = Roster(process, lambda _: None)
+    with roster.examined(expected):
+        process.submit(os._exit, 1, pure=False)
+        deadline = time.monotonic() + 20
+        gone = []
+        while not gone and time.monotonic() < deadline:
+            time.sleep(0.1)
+            gone = roster.departed()
+        assert gone[0] is not None
+        assert gone[0].startswith(("tcp://", "tls://"))
+
+
 def test_the_unit_that_ends_its_workers_is_named_and_not_one_that_waited_beside_it(process, squares):
     done = []
 

@@ -85,3 +85,12 @@ def test_a_signal_among_imports_is_delivered_after_them():
     with listening(lambda _: None), pytest.raises(Interrupted):
         imports()
     assert done == ["imported"]
+
+
+def test_the_echo_of_a_sigterm_is_not_a_second_one():
+    with listening(lambda _: None) as signals, signals.asked_for() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop() == "stopped by SIGTERM"
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGINT)

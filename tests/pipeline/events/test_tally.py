@@ -67,10 +67,28 @@ def test_a_clock_that_is_set_back_breaks_nothing(tally):
     assert tally.state["frames_per_second"] > 0
 
 
-def test_workers_that_go_are_counted_and_those_that_come_are_not(tally):
-    for workers in (1, 4, 3, 4, 2):
-        tally.hear(Event("workers", facts={"workers": workers}))
+def test_workers_that_go_are_counted_one_by_one(tally):
+    for n in (1, 4, 3, 4, 2):
+        tally.hear(Event("workers", facts={"workers": n}))
+    for _ in range(3):
+        tally.hear(Event("gone"))
     assert (tally.state["workers"], tally.state["workers_gone"]) == (2, 3)
+
+
+def test_a_run_that_stands_still_is_seen_to(tally):
+    tally.hear(started(0, 100))
+    for at in range(1, 11):
+        tally.hear(shard(at))
+    for at in range(15, 500, 5):
+        tally.hear(Event("tick", at=float(at)))
+    assert (tally.state["frames_per_second"], tally.state["seconds_left"]) == (0.0, None)
+    assert tally.state["updated"] == 495
+
+
+def test_why_a_run_ends_is_known_before_its_cluster_is_gone(tally):
+    tally.hear(started(0, 100))
+    tally.hear(Event("ending", facts={"reason": "stopped by SIGINT"}))
+    assert (tally.state["state"], tally.state["reason"]) == ("stopping", "stopped by SIGINT")
 
 
 def test_the_last_warnings_are_kept_and_all_are_counted(tally):
