@@ -148,6 +148,7 @@ def test_a_run_whose_workers_went_promises_nothing_until_others_have_drawn(tmp_p
     for second in range(1, 301):
         heard(tally, one, "shard", float(second), **shard)
     assert one.ends_at == pytest.approx(300 + 5200 / 16, abs=2)
+    heard(tally, one, "gone", 305.0)
     heard(tally, one, "workers", 305.0, workers=0)
     heard(tally, one, "waiting", 305.0)
     for at in (365.0, 2100.0, 11000.0):
