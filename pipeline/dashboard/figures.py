@@ -239,9 +239,7 @@ def _of_workers(run: Run, workers: Sequence[WorkerRow]) -> Iterator[Complaint]:
     state = run.state
     if not workers and state["state"] == "running":
         yield Complaint(True, "no worker is there: nothing is done until one comes")
-    elif (
-        not workers and run.waits and state["frames"] and (state["workers_gone"] or state["shards"])
-    ):  # one that never had any is in a queue
+    elif not workers and run.waits and state["frames"] and state["workers_gone"]:  # one that never had any is in a queue
         yield Complaint(True, "no worker is left: nothing is done until one comes")
     elif state["state"] == "running" and run.pending and 0 < state["workers"] < run.most_workers:
         gone = many(run.most_workers - state["workers"], "worker")
