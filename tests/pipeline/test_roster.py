@@ -23,6 +23,9 @@ from cryovox.tasks.store.lock import acquire
 from cryovox.workflows.base import Session
 
 
+ROOT = Path(__file__).parents[2]
+
+
 @pytest.fixture
 def expected(tmp_path):
     with acquire(tmp_path / "x.zarr.run") as lock:
@@ -198,8 +201,9 @@ def test_a_worker_whose_process_has_ended_by_itself_is_left_to_its_nanny():
 
 
 @pytest.fixture
-def process():
-    """One worker in a process of its own, watched over by a nanny."""
+def process(monkeypatch):
+    """One worker in a process of its own, watched over by a nanny; it finds the tests by the path that it is given."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
     with (
         LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -241,7 +245,6 @@ def test_the_unit_that_ends_its_workers_is_named_and_not_one_that_waited_beside_
     assert len(done) == len(set(done))
 
 
-ROOT = Path(__file__).parents[2]
 BARE = "import sys; sys.modules['cryovox'] = None\n"
 """The site's customization of a worker that has no cryovox."""
 
