@@ -22,7 +22,6 @@ from cryovox.tasks.errors import DeviceLost, Refusal
 from cryovox.tasks.store.lock import acquire
 from cryovox.workflows.base import Session
 
-
 ROOT = Path(__file__).parents[2]
 
 
