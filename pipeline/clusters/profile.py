@@ -205,7 +205,7 @@ def load_profile(name_or_path: str, overrides: Sequence[str] = ()) -> Any:
         wanted = "one of " + ", ".join(f"`{name}`" for name in KINDS)
         where = document.where(("kind",))
         raise Refusal(Problem("bad value for `kind`", where, shown(kind), wanted, "the default is `kind: local`"))
-    return validated(KINDS[kind], document, _memory, _walltime, _one_scheduler, _bounds)
+    return validated(KINDS[kind], document, _memory, _walltime, _one_scheduler, _bounds, _directives, _warning)
 
 
 def _memory(document: Document) -> Iterator[Found]:
