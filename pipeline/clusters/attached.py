@@ -46,7 +46,7 @@ def address_of(profile: SchedulerProfile) -> str:
 
 
 @contextmanager
-def opened(profile: SchedulerProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001
+def opened(profile: SchedulerProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001  (an `Opener`)
     """A client; scheduler and workers stay when it goes."""
     tls, address = profile.tls, address_of(profile)
     security = None

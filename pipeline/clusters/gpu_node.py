@@ -48,7 +48,7 @@ def arguments(profile: GpuNodeProfile) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(profile: GpuNodeProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001
+def opened(profile: GpuNodeProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001  (an `Opener`)
     """A client of a cluster that lives as long as the block."""
     with started_quietly():
         cluster = import_module("dask_cuda").LocalCUDACluster(**arguments(profile))

@@ -21,7 +21,7 @@ def check(profile: LocalProfile) -> None:
 
 
 @contextmanager
-def opened(profile: LocalProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001
+def opened(profile: LocalProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001  (an `Opener`)
     """A client of a cluster that lives as long as the block; its processes are gone afterwards."""
     n = cores() if profile.workers == "auto" else profile.workers
     with started_quietly():

@@ -176,7 +176,7 @@ def _closed_in_the_end(cluster: Any) -> Iterator[None]:
             cluster.close(timeout=CLOSE)
         except Interrupted:  # a signal
             raise
-        except Exception as error:
+        except Exception as error:  # the run has ended as it did: jobs that are left are cancelled all the same
             _LOG.warning("closing the cluster: %s: %s", type(error).__name__, error)
 
 
