@@ -30,6 +30,8 @@ ClusterOverrides = Annotated[
     list[str] | None, typer.Option("--cluster-set", metavar="KEY=VALUE", help="Override a profile key, e.g. workers=4")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Prune = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only so many frames, spread evenly: for a trial.")]
+Ensemble = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of an ensemble, or the folder that they are in.")]
 
 
 _CLICK_ABORTED = 130
@@ -54,9 +56,42 @@ def main() -> int:
 
 
 @app.command()
+def init(
+    files: Ensemble,
+    to: Annotated[Path, typer.Option(metavar="RECIPE", help="Where the recipe goes; nothing is overwritten.")] = Path(
+        "recipe.yaml"
+    ),
+) -> None:
+    """Write a commented recipe for the ensemble in some files: the first step."""
+    from .init import init as begin
+    from .summary import begun_lines
+
+    for line in begun_lines(begin(files, to)):
+        typer.echo(line)
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[Path], typer.Argument(metavar="RECIPE|FILE...", help="A recipe, or the files of an ensemble.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an ensemble is, what of it misleads, and the recipe's line that answers it; write nothing."""
+    from .inspect import inspect as look
+    from .summary import inspected_lines
+
+    found = look(files, overrides or [])
+    for line in [json.dumps(found.to_json(), indent=1)] if as_json else inspected_lines(found):
+        typer.echo(line)
+    if found.problems:
+        raise Refusal(found.problems)
+
+
+@app.command()
 def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
+    prune: Prune = None,
     cluster: Cluster = "local",
     cluster_overrides: ClusterOverrides = None,
     overwrite: Annotated[bool, typer.Option(help="Start over: remove the store that is there.")] = False,
@@ -64,7 +99,7 @@ def run(
     """Render every frame of the recipe's ensemble into its store; run again to resume."""
     from .prepare import owned, prepare
 
-    loaded, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite)
+    loaded, profile, store = prepare(recipe, _pruned(overrides, prune), cluster, cluster_overrides or [], overwrite)
     with held():
         from .foreground import in_the_foreground  # Dask and its kin: only for a recipe that is not refused
 
@@ -78,6 +113,7 @@ def run(
 def submit(
     recipe: RecipeFile,
     overrides: Overrides = None,
+    prune: Prune = None,
     cluster: Cluster = "slurm",
     cluster_overrides: ClusterOverrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; submit nothing.")] = False,
@@ -85,8 +121,9 @@ def submit(
     """Submit the run itself as a SLURM job, which is requeued when its time is up."""
     from .prepare import prepare
 
+    overrides = _pruned(overrides, prune)
     # no --overwrite: a job that is requeued would start over each time
-    _, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite=False)
+    _, profile, store = prepare(recipe, overrides, cluster, cluster_overrides or [], overwrite=False)
     from .clusters.submit import submit as hand_over
 
     words = [str(recipe), *_repeated("--set", overrides), "--cluster", cluster, *_repeated("--cluster-set", cluster_overrides)]
@@ -105,6 +142,10 @@ def _lacking(profile: Any) -> str:
     return ""
 
 
+def _pruned(overrides: list[str] | None, n: int | None) -> list[str]:
+    return [*(overrides or []), *([] if n is None else [f"ensemble.prune={n}"])]
+
+
 def _repeated(option: str, values: list[str] | None) -> list[str]:
     return [word for value in values or [] for word in (option, value)]
 
@@ -113,13 +154,14 @@ def _repeated(option: str, values: list[str] | None) -> list[str]:
 def plan(
     recipe: RecipeFile,
     overrides: Overrides = None,
+    prune: Prune = None,
     cluster: Cluster = "local",
     cluster_overrides: ClusterOverrides = None,
 ) -> None:
     """Show what `run` would do, and about what it would take; write nothing."""
     from .prepare import prepare
 
-    loaded, profile, store = prepare(recipe, overrides or [], cluster, cluster_overrides or [], overwrite=False)
+    loaded, profile, store = prepare(recipe, _pruned(overrides, prune), cluster, cluster_overrides or [], overwrite=False)
     with held():
         from .plan import plan as make_plan
     from .summary import plan_lines

@@ -51,7 +51,7 @@ def in_the_foreground(
                 events.close()
     for line in outcome_lines(outcome):
         console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    return Exit.DONE
+    return Exit.SKIPPED_FRAMES if len(outcome.skipped) else Exit.DONE
 
 
 def _say_at_once(text: str) -> None:

@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from ..tasks.ensemble.base import Ensemble
+from ..tasks.ensemble.evidence import Finding
 from ..tasks.render.certificate import certified_frames
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
 from ..tasks.store.probe import DiskSpeed
 from ..workflows import resolve, resume
 from ..workflows.cost import Crew, Prediction, Rates, Work, predict, worker_bytes
-from ..workflows.extents import FindExtents, joined
+from ..workflows.extents import FindExtents, Survey, informed, merged, needs_fluctuations
 from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
+from ..workflows.recipe import Recipe
 from ..workflows.rehearsal import Rehearsed, rates
 from .clusters.profile import ClusterProfile, LocalProfile, SlurmProfile
 from .documents.recipe import LoadedRecipe
+from .inspect import findings_of
 from .rehearse import company
 from .workers.node import cores
 
@@ -61,6 +65,8 @@ class Plan:
     working_bytes: int
     """Of the engine's arrays in each worker."""
     notes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    """What of the ensemble misleads."""
     estimate: Estimate | None
     """None where nothing is left to do, or where it would be done on machines unlike this one."""
 
@@ -104,17 +110,18 @@ ELSEWHERE = "no estimate of the time: it is measured on this machine's cores, an
 def _planned(loaded: LoadedRecipe, store: Path, crew: Crew | None, disk: DiskSpeed | None, rehearse: Rehearse | None) -> Plan:
     ensemble = open_ensemble(loaded.recipe, loaded.folder)
     n = ensemble.n_frames
-    found, estimated, surveyed = resume.existing(store, loaded.recipe), False, 0
+    found, estimated, surveyed, notes = resume.existing(store, loaded.recipe), False, 0, ensemble.notes
+    if found is not None:
+        resume.same_sources(store, *found, ensemble)
     if found is None:
-        every = kind_of(loaded.recipe).surveyed(loaded.recipe, ensemble)
-        frames = every[np.unique(np.linspace(0, len(every) - 1, min(len(every), SAMPLE)).round().astype(np.int64))]
-        estimated, surveyed = len(frames) < len(every) and loaded.recipe.grid.shape == "auto", len(every)
-        survey = FindExtents(loaded.recipe, ensemble, frames, "plan")
-        with survey.open() as session:
-            layout = resolve.layout_of(loaded.recipe, ensemble, joined(session.do(unit) for unit in survey.units))
+        every, seen = _sampled(loaded.recipe, ensemble)
+        estimated, surveyed = min(every, SAMPLE) < every and loaded.recipe.grid.shape == "auto", every
+        ensemble, notes = informed(ensemble, seen), (*notes, *_on_bad(seen, min(every, SAMPLE)))
+        layout = resolve.layout_of(loaded.recipe, ensemble, seen)
         left = list(range(layout.n_shards))
     else:
-        resume.same_sources(store, *found, ensemble)
+        if needs_fluctuations(loaded.recipe):
+            ensemble = informed(ensemble, _sampled(loaded.recipe, ensemble)[1])
         layout = found[0]
         left, _ = ledger.pending(store, layout)
     job = resolve.job_of(loaded.recipe, ensemble, layout, store, "")
@@ -128,8 +135,28 @@ def _planned(loaded: LoadedRecipe, store: Path, crew: Crew | None, disk: DiskSpe
         shards_left=len(left),
         brick_bytes=n * job.footprint.bricks * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,
         working_bytes=job.footprint.working_bytes,
-        notes=ensemble.notes if rehearse else (*ensemble.notes, ELSEWHERE),
+        notes=notes if rehearse else (*notes, ELSEWHERE),
+        findings=findings_of(loaded.recipe, ensemble, loaded.folder),
         estimate=_estimate(job, left, surveyed, crew, disk, rehearse) if left and crew and rehearse else None,
+    )
+
+
+def _sampled(recipe: Recipe, ensemble: Ensemble) -> tuple[int, Survey]:
+    """How many frames a run would look at for the grid, and what at most `SAMPLE` of them, spread evenly, show."""
+    every = kind_of(recipe).surveyed(recipe, ensemble)
+    frames = every[np.unique(np.linspace(0, len(every) - 1, min(len(every), SAMPLE)).round().astype(np.int64))]
+    survey = FindExtents(recipe, ensemble, frames, "plan")
+    with survey.open() as session:
+        return len(every), merged(session.do(unit) for unit in survey.units)
+
+
+def _on_bad(seen: Survey, of: int) -> tuple[str, ...]:
+    """What a person should know of frames that a run would leave out."""
+    if not seen.bad:
+        return ()
+    frame, reason = seen.bad[0]
+    return (
+        f"{len(seen.bad)} of the {of} frames looked at cannot be used and would be left out, the first frame {frame}: {reason}",
     )
 
 

@@ -1,5 +1,6 @@
 """`cryovox run`: from a recipe to a closed store, or to one clear line that says what stopped it."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,23 +16,27 @@ from ..tasks.store.layout import StoreLayout, run_folder
 from ..tasks.store.lock import RunLock
 from ..workflows import resolve, resume, volumes
 from ..workflows.base import Workload
-from ..workflows.drawing import Extents
-from ..workflows.extents import FindExtents, joined
+from ..workflows.extents import FindExtents, Survey, informed, survey_key
 from ..workflows.job import Job
 from ..workflows.kinds import kind_of, open_ensemble
-from ..workflows.recipe import Recipe, recipe_hash
+from ..workflows.recipe import Recipe
 from .clusters.launch import Running, check, launched
 from .clusters.profile import ClusterProfile, compress_of
 from .dashboard.feed import open_page, tunnel
 from .documents.recipe import LoadedRecipe
 from .events.events import Events
+from .events.exits import Exit, exit_of
 from .events.signals import Signals
 from .events.tally import Tally
 from .lookout import Lookout
 from .report import history
 from .roster import Roster
 from .runner import run_workload
+from .skipped import Skipped
 from .workers.fitness import Expected
+
+SURVEY = "survey"
+"""The folder, beside the store, of what was found of frames before the store was begun."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Outcome:
     seconds: float
     """That this took, from the first task to the last receipt."""
     picture: Path
+    skipped: Skipped
+    """Frames that were left out."""
 
 
 def run(
@@ -69,28 +76,39 @@ def run(
     ensemble = open_ensemble(recipe, loaded.folder)
     for note in ensemble.notes:
         events.say("stage", note)
+    survey, skipped = _survey(recipe, ensemble, lock), Skipped(ensemble.n_frames, recipe.ensemble.bad_frames)
+    job = workload = None
     if found is not None:
         resume.same_sources(store, *found, ensemble)
-        job = resolve.job_of(recipe, ensemble, found[0], store, lock.uuid)
-        workload = _work(job, profile, events)
-        if not workload.units:
-            return _close(job, events, 0, 0.0)
+        if not survey.fluctuations or not survey.units:  # else they must be looked for once more
+            if survey.fluctuations:
+                ensemble = informed(ensemble, survey.together())
+            job = resolve.job_of(recipe, ensemble, found[0], store, lock.uuid)
+            workload = _work(job, profile, skipped, events)
+            if not workload.units:
+                return _close(job, skipped, events, 0, 0.0)
     with _cluster(profile, lock, tally, events, signals) as do:
-        if found is None:
-            layout = resolve.layout_of(recipe, ensemble, joined(_surveyed(do, _all_extents(recipe, ensemble, lock), events)))
-            job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
-            volumes.begin(job, overwrite)
-            history.begin_anew(lock.run_folder)
-            workload = _work(job, profile, events)
+        if job is None or workload is None:
+            with _surveying(survey):
+                seen = _surveyed(do, survey, skipped, events)
+                ensemble = informed(ensemble, seen)
+                layout = resolve.layout_of(recipe, ensemble, seen) if found is None else found[0]
+                job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
+                if found is None:
+                    volumes.begin(job, overwrite)
+                    history.begin_anew(lock.run_folder)
+            workload = _work(job, profile, skipped, events)
         waiting = sum(len(job.layout.frames_of(shard)) for shard in workload.units)
-        events.say("started", frames=job.layout.n_frames, done=job.layout.n_frames - waiting, store=str(job.store))
+        before = job.layout.n_frames - waiting
+        events.say("started", frames=job.layout.n_frames, done=before - len(skipped), skipped=len(skipped), store=str(job.store))
         began = time.perf_counter()
         for _, receipt in do(workload):
-            done, skipped, failed = receipt.statuses
-            facts: dict[str, Any] = {"shard": receipt.shard, "done": done, "skipped": skipped, "failed": failed}
+            done, left_out, failed = receipt.statuses
+            facts: dict[str, Any] = {"shard": receipt.shard, "done": done, "skipped": left_out, "failed": failed}
             events.say("shard", bytes=receipt.size, mass_error=receipt.mass_error, seconds=dict(receipt.seconds), **facts)
+            skipped.heard(job, receipt, events)
         seconds = time.perf_counter() - began
-        return _close(job, events, waiting, seconds)  # in the block, so that the dashboard shows the end
+        return _close(job, skipped, events, waiting, seconds)  # in the block, so that the dashboard shows the end
 
 
 @contextmanager
@@ -131,44 +149,73 @@ def _shown(running: Running, lock: RunLock, tally: Tally, events: Events) -> Ite
         page.close()
 
 
-def _surveyed(do: Callable[[Workload], Iterator[tuple[int, Any]]], survey: FindExtents, events: Events) -> Iterator[Extents]:
-    """What the survey finds, part by part, and how far it is."""
-    events.say("survey", done=0, of=len(survey.units))
-    for done, (_, extents) in enumerate(do(survey), 1):
-        events.say("survey", done=done, of=len(survey.units))
-        yield extents
-
-
-def _all_extents(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExtents:
+def _survey(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExtents:
+    """What must be known of the frames before there is a grid."""
     frames = kind_of(recipe).surveyed(recipe, ensemble)
+    known = survey_key(recipe, ensemble, frames)
     # one scheduler may serve several runs, of one recipe even
-    return FindExtents(recipe, ensemble, frames, f"extents-{recipe_hash(recipe)[:16]}-{lock.uuid[:8]}")
+    return FindExtents(recipe, ensemble, frames, f"extents-{known}-{lock.uuid[:8]}", lock.run_folder / SURVEY / known)
 
 
-def _work(job: Job, profile: ClusterProfile, events: Events) -> volumes.Volumes:
+@contextmanager
+def _surveying(survey: FindExtents) -> Iterator[None]:
+    """Inside the block the store is begun, with what the survey finds; only a run that is interrupted leaves its files behind."""
+    assert survey.folder is not None
+    try:
+        survey.folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        if exit_of(error) is not Exit.INTERRUPTED:
+            shutil.rmtree(survey.folder.parent, ignore_errors=True)
+        raise
+    survey.tidy()
+
+
+def _surveyed(
+    do: Callable[[Workload], Iterator[tuple[int, Any]]], survey: FindExtents, skipped: Skipped, events: Events
+) -> Survey:
+    """What the survey finds, and how far it is: part by part, and not again what an interrupted run has found."""
+    parts, units = len(survey.parts), len(survey.units)
+    bad = Skipped(skipped.n_frames, skipped.allowed)  # the ledger names them later
+    events.say("survey", done=parts - units, of=parts)
+    for done, (_, glance) in enumerate(do(survey) if units else (), parts - units + 1):
+        events.say("survey", done=done, of=parts)
+        bad.reasons |= dict(glance.named)
+        bad.unnamed += glance.bad - len(glance.named)
+        bad.check()
+    seen = survey.together()
+    Skipped(skipped.n_frames, skipped.allowed, dict(seen.bad)).check()
+    return seen
+
+
+def _work(job: Job, profile: ClusterProfile, skipped: Skipped, events: Events) -> volumes.Volumes:
     workload, damaged = volumes.work(job, compress_of(profile))
     for problem in damaged:
         events.say("warning", str(problem))
+    if len(workload.units) < job.layout.n_shards:
+        skipped.recorded(job)
     return workload
 
 
-def _close(job: Job, events: Events, rendered: int, seconds: float) -> Outcome:
+def _close(job: Job, skipped: Skipped, events: Events, rendered: int, seconds: float) -> Outcome:
     certificate = volumes.finish(job)
     picture = run_folder(job.store) / "frames.png"
-    if rendered or not picture.exists():
-        _draw(job, picture)
+    if len(skipped) < job.layout.n_frames and (rendered or not picture.exists()):
+        _draw(job, skipped, picture)
     size = ledger.stored_bytes(job.store, job.layout)
     speed: dict[str, Any] = {"frames_per_second": round(rendered / seconds, 3)} if rendered else {}
-    events.say("finished", frames=job.layout.n_frames, done=job.layout.n_frames, **speed)
-    return Outcome(job.store, job.layout, certificate, size, rendered, seconds, picture)
+    n = job.layout.n_frames
+    events.say("finished", frames=n, done=n - len(skipped), skipped=len(skipped), **speed)
+    return Outcome(job.store, job.layout, certificate, size, rendered, seconds, picture, skipped)
 
 
-def _draw(job: Job, file: Path) -> None:
+def _draw(job: Job, skipped: Skipped, file: Path) -> None:
     # matplotlib takes most of a second: only where a picture is due
     from ..tasks.pictures.projections import across_the_ensemble
     from ..tasks.store.read import read_projection
 
-    frames = sorted(set(np.linspace(0, job.layout.n_frames - 1, 6).round().astype(int).tolist()))
+    done = np.setdiff1d(np.arange(job.layout.n_frames), list(skipped.reasons))
+    frames = sorted(set(done[np.linspace(0, len(done) - 1, 6).round().astype(int)].tolist()))
     h = job.layout.grid.voxel_size
     projections = [read_projection(job.store, frame) * h for frame in frames]
     labels = [f"frame {frame}" for frame in frames]

@@ -10,6 +10,7 @@ from ..tasks.store import ledger, lock
 from ..tasks.store.layout import read_layout, run_folder
 from ..tasks.values import FrameStatus
 from .events.tally import ENDS
+from .skipped import Skipped
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,12 @@ class Status:
     """Of the closed store, or of the frames so far."""
     damaged: tuple[str, ...]
     """Shards whose file or record is not what it should be."""
+    skipped: tuple[str, ...] = ()
+    """The frames that were left out, each with its reason; of many the first, and how many more there are."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return {**vars(self), "store": str(self.store), "damaged": list(self.damaged)}
+        return {**vars(self), "store": str(self.store), "damaged": list(self.damaged), "skipped": list(self.skipped)}
 
 
 def status(store: Path) -> Status:
@@ -57,6 +60,7 @@ def status(store: Path) -> Status:
         run_state=_state(store, progress),
         certificate=certificate,
         damaged=tuple(problem.what for problem in found.damaged.values()),
+        skipped=tuple(Skipped.of(found.reasons, layout.n_frames).lines()),
     )
 
 

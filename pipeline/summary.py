@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,10 @@ from .events.quantities import duration, size
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..tasks.ensemble.evidence import Finding
     from .bench import Bench
+    from .init import Begun
+    from .inspect import Inspected
     from .plan import Estimate, Plan
     from .run import Outcome
     from .status import Status
@@ -26,7 +29,10 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
     store = _short(outcome.store)
     yield ""
     yield f"store        {store}"
-    yield f"frames       {layout.n_frames} done, {_grid(layout)}"
+    done = layout.n_frames - len(outcome.skipped)
+    yield f"frames       {done} done, {_grid(layout)}"
+    for i, line in enumerate(outcome.skipped.lines()):
+        yield f"{'left out' if i == 0 else '':<12} {line}"
     if outcome.rendered:
         rate = outcome.rendered / outcome.seconds
         yield f"speed        {outcome.rendered} frames in {outcome.seconds:.1f} s, {rate:.1f} frames/s"
@@ -69,6 +75,44 @@ def plan_lines(plan: "Plan") -> Iterator[str]:
         yield from _estimate_lines(plan.estimate)
     for note in plan.notes:
         yield f"note         {note}"
+    yield from finding_lines(plan.findings)
+
+
+def finding_lines(findings: Iterable["Finding"]) -> Iterator[str]:
+    """What misleads, with its consequence; under it the recipe's line that answers it."""
+    for finding in findings:
+        yield f"{'warning' if finding.level == 'warn' else 'note':<12} {finding.what}: {finding.consequence}"
+        if finding.line:
+            yield f"{'':<12} → under `{finding.section}`: {finding.line}"
+
+
+def inspected_lines(found: "Inspected") -> Iterator[str]:
+    """What an ensemble is, and what of it misleads."""
+    for name, text in found.rows:
+        yield f"{name:<12} {text}"
+    yield from finding_lines(found.findings)
+    for note in found.notes:
+        yield f"note         {note}"
+
+
+def begun_lines(begun: "Begun") -> Iterator[str]:
+    """What was found and written, and what comes next."""
+    facts, source = begun.facts, begun.recognised
+    yield f"source       {source.source}"
+    first, more = source.coordinates[0].name, len(source.coordinates) - 1
+    yield f"files        {first}{f' and {more} more' if more else ''}" + (f", {source.topology.name}" if source.topology else "")
+    yield f"atoms        {facts.n_atoms:,} in the file; selected: {begun.select}"
+    yield f"frames       {facts.n_frames:,}"
+    for note in (*source.notes, *begun.notes):
+        yield f"note         {note}"
+    for line in begun.answered:
+        yield f"written      {line}"
+    yield f"recipe       {_short(begun.path)}"
+    for line in begun.open:
+        yield f"open         fill in first, under `ensemble`: {line}"
+    recipe = shlex.quote(_short(begun.path))
+    yield f"next         cryovox inspect {recipe}"
+    yield f"             cryovox run {recipe}"
 
 
 def _estimate_lines(estimate: "Estimate") -> Iterator[str]:
@@ -142,6 +186,8 @@ def status_lines(status: "Status") -> Iterator[str]:
     if status.certificate is not None:
         l2, largest = status.certificate["relative_l2"], status.certificate["largest_error"]
         yield f"certificate  relative L2 error {l2:.1e}, largest error {largest:.1e} of the largest value"
+    for i, line in enumerate(status.skipped):
+        yield f"{'left out' if i == 0 else '':<12} {line}"
     for damage in status.damaged:
         yield f"damaged      {damage}: run the same command again"
 

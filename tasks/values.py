@@ -30,11 +30,13 @@ class RawFrames:
     """F frames as decoded from the source, before placement."""
 
     source_frames: Int64[np.ndarray, " f"]
-    """Index of each frame in its file."""
+    """Number of each frame over all files of the source, in a row."""
     times: Float64[np.ndarray, " f"]
     """ps."""
     positions: Float32[np.ndarray, "f m 3"]
     """Å, (x, y, z)."""
+    cells: Float64[np.ndarray, "f 3 3"]
+    """Å; the rows are the box's vectors, all 0 where a frame has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,24 @@ def joined(parts: Sequence[Bricks]) -> Bricks:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Label:
+    """One fact that is known of every frame beforehand: a state, a collective variable, a weight."""
+
+    name: str
+    values: Int64[np.ndarray, " n"] | Float64[np.ndarray, " n"]
+    """In the order of the store's frames."""
+    categories: tuple[str, ...] = ()
+    """Of text: what the values count, from 0; -1 is no text. Empty for numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """All that is known of the frames beforehand."""
+
+    columns: tuple[Label, ...]
+
+
 class FrameStatus(IntEnum):
     """What the ledger says of a frame."""
 
@@ -123,7 +143,10 @@ class FrameRecord:
     """What is known of one stored frame."""
 
     status: FrameStatus
+    source: int
+    """Index of the file among the ensemble's frame files."""
     source_frame: int
+    """Number of the frame in that file."""
     time: float
     """ps."""
     rotation: tuple[tuple[float, float, float], ...]

@@ -30,3 +30,17 @@ def x64():
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(scope="session")
+def look_alikes(tmp_path_factory):
+    """Folders as BioEmu, Boltz, GROMACS and others leave them: `look_alikes.make("bioemu")`, see tests/look_alikes.py."""
+    import sys
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("look_alikes", Path(__file__).with_name("look_alikes.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module.LookAlikes(tmp_path_factory.mktemp("look_alikes"))

@@ -31,7 +31,8 @@ MAY_IMPORT = {
     **{f"pipeline.{room}": PIPELINE for room in ("clusters", "dashboard", "documents", "events", "report", "workers")},
     "workflows": COMMON,
     "tasks": COMMON | {"scipy"},
-    "tasks.ensemble": COMMON | {"scipy", "MDAnalysis", "gemmi"},
+    "tasks.decoding": COMMON | {"scipy", "MDAnalysis", "gemmi", "h5py", "zarr"},
+    "tasks.ensemble": COMMON | {"scipy", "gemmi"},
     "tasks.scattering": MATHEMATICS,
     "tasks.volume": MATHEMATICS,
     "tasks.render": MATHEMATICS,
@@ -39,9 +40,6 @@ MAY_IMPORT = {
     "tasks.pictures": COMMON | {"scipy", "matplotlib"},
 }
 """Packages from the index that each room may import, beside the standard library."""
-
-ONLY_IN = {"MDAnalysis": {"tasks/ensemble/decoder.py"}}
-"""Packages that one module alone may import: MDAnalysis lives in the decoding child."""
 
 ALSO = {"pipeline/doctor.py": {"jax"}, "tasks/ensemble/own_class.py": {"jax"}}
 """What one module may import beyond its room: the doctor looks at the devices, a user's class is given a random key."""
@@ -142,8 +140,6 @@ def keeps_to_its_packages(module: Module) -> Iterator[str]:
             continue
         if package not in MAY_IMPORT.get(module.room, set()) | ALSO.get(module.path, set()):
             yield module.at(node, f"{module.room or 'the root'} imports {package}")
-        elif module.path not in ONLY_IN.get(package, {module.path}):
-            yield module.at(node, f"{package} is imported only in {', '.join(ONLY_IN[package])}")
 
 
 def guards_optional_engines(module: Module) -> Iterator[str]:

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ..tasks.ensemble.frames import TrajectoryEnsemble
-from ..tasks.ensemble.placement import place, posed
-from ..tasks.ensemble.trajectory import FrameReader
+from ..tasks.ensemble.placement import TornFrame, place, posed
+from ..tasks.ensemble.reader import FrameReader, bad_frame
 from ..tasks.render.base import Sampling
 from ..tasks.render.oracle import GaussianOracle
 from ..tasks.scattering.b_factors import b_factors
@@ -23,8 +23,9 @@ ATOMS_AT_ONCE = 1 << 18
 
 def atoms_of(recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble) -> Atoms:
     """What scatters, with its B-factors."""
-    numbers = ensemble.atomic_numbers
-    return Atoms(numbers, b_factors(recipe.scattering.b_factor, len(numbers)), np.ones(len(numbers)))
+    numbers, settings = ensemble.atomic_numbers, recipe.scattering.b_factor
+    widths = b_factors(settings, len(numbers), column=ensemble.b_column, residues=ensemble.residues, rmsf=ensemble.rmsf)
+    return Atoms(numbers, widths, ensemble.weights)
 
 
 def engine_gaussians(recipe: TrajectoryRecipe, atoms: Atoms) -> tuple[Float64[np.ndarray, "m k"], Float64[np.ndarray, "m k"]]:
@@ -41,8 +42,16 @@ class PlacedFrames(Frames[FrameBatch]):
 
     def read(self, frames: Int64[np.ndarray, " f"]) -> FrameBatch:
         """Their atoms' positions."""
-        batch = place(frames, self.reader.read(self.ensemble.source_frames[frames]), self.ensemble.placement)
+        batch = self.placed(frames)
         return batch if self.ensemble.poses is None else posed(batch, self.ensemble.poses)
+
+    def placed(self, frames: Int64[np.ndarray, " f"]) -> FrameBatch:
+        """Before the poses."""
+        raw = self.reader.read(self.ensemble.source_frames[frames])
+        try:
+            return place(frames, raw, self.ensemble.placement)
+        except TornFrame as torn:
+            raise bad_frame(self.ensemble.trajectory, int(raw.source_frames[torn.place]), torn.reason) from torn
 
     def extents(self, frames: Int64[np.ndarray, " f"]) -> Extents:
         """Of the atoms' centres."""
@@ -61,6 +70,7 @@ class AtomDrawing(Drawing[FrameBatch]):
 
     def __init__(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
         self.frames = PlacedFrames(ensemble)
+        self._locate = ensemble.trajectory.locate
         self.atoms = atoms_of(recipe, ensemble)
         self._sampling: Sampling = recipe.render.sampling
         self._exact = gaussians(self.atoms, recipe.scattering.table, EXACT)
@@ -71,10 +81,12 @@ class AtomDrawing(Drawing[FrameBatch]):
 
     def subjects(self, batch: FrameBatch) -> Iterator[Subject]:
         """The direct sum over each frame's atoms."""
+        files, places = self._locate(batch.source_frames)
         for i, frame in enumerate(batch.frames.tolist()):
             yield Subject(
                 frame=frame,
-                source_frame=int(batch.source_frames[i]),
+                source=int(files[i]),
+                source_frame=int(places[i]),
                 time=float(batch.times[i]),
                 rotation=batch.rotations[i],
                 translation=batch.translations[i],

@@ -57,6 +57,7 @@ class FrameCheck:
         subject, nothing = self.subject, float("nan")
         return FrameRecord(
             status=FrameStatus.DONE,
+            source=subject.source,
             source_frame=subject.source_frame,
             time=subject.time,
             rotation=tuple(tuple(row) for row in subject.rotation.tolist()),

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ..tasks.render.oracle import Oracle
-from ..tasks.values import Bricks
+from ..tasks.values import Bricks, FrameBatch
 
 B = TypeVar("B")
 """Frames as they were read, on their way to be drawn."""
@@ -32,7 +32,11 @@ class Frames(ABC, Generic[B]):
 
     @abstractmethod
     def extents(self, frames: Int64[np.ndarray, " f"]) -> Extents:
-        """How far some frames reach."""
+        """How far some frames reach. Raises as `read` does."""
+
+    def placed(self, frames: Int64[np.ndarray, " f"]) -> FrameBatch:
+        """Atoms of some frames before their poses. Raises as `read` does, and `TypeError` where frames have no atoms."""
+        raise TypeError(f"{type(self).__name__} of {len(frames)} frames hold no atoms")
 
     @abstractmethod
     def close(self) -> None:
@@ -52,6 +56,7 @@ class Subject:
     frame: int
     """Index in the store."""
     source_frame: int
+    """Number of the frame in its file."""
     time: float
     """ps."""
     rotation: Float64[np.ndarray, "3 3"]
@@ -60,6 +65,8 @@ class Subject:
     oracle: Oracle
     least: float = 0.0
     """Relative error of voxels that is no fault, whatever the tolerance."""
+    source: int = 0
+    """Index of the file among the ensemble's frame files."""
 
 
 class Drawing(ABC, Generic[B]):

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from ..tasks.ensemble.base import Ensemble
 from ..tasks.ensemble.decoded import DecodedEnsemble, open_decoded
 from ..tasks.ensemble.frames import TrajectoryEnsemble
+from ..tasks.ensemble.labels import open_labels
 from ..tasks.ensemble.maps import MapEnsemble, open_map
 from ..tasks.ensemble.poses import open_poses
 from ..tasks.ensemble.trajectory import open_trajectory
@@ -21,6 +22,7 @@ from ..tasks.errors import Problem, Refusal
 from ..tasks.grid import VoxelGrid, containing
 from ..tasks.render.certificate import COORDINATES, Limits, limits
 from ..tasks.render.windows import half_widths
+from ..tasks.scattering.b_factors import b_notes
 from ..tasks.scattering.tables import TABLES, rows_of
 from ..tasks.store.layout import AVERAGES, MAP, Meaning, StoreLayout
 from . import atoms, footprint
@@ -83,7 +85,9 @@ class Trajectories(Kind[TrajectoryRecipe, TrajectoryEnsemble]):
         except ValueError as error:
             fix = "`table: lobato2014` has 103 elements; or leave these atoms out with `select`"
             raise Refusal(Problem("the table lacks an element", "scattering.table", str(error), fix=fix)) from error
-        return opened
+        if recipe.scattering.b_factor.policy == "rmsf":  # known once all frames were seen
+            return opened
+        return replace(opened, notes=(*opened.notes, *b_notes(recipe.scattering.b_factor, atoms.atoms_of(recipe, opened).b_factors)))
 
     def frames(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble) -> Frames[Any]:  # noqa: ARG002  (the interface's)
         """Placed atoms."""
@@ -198,15 +202,18 @@ def kind_of(recipe: Recipe) -> Kind[Any, Any]:
 
 
 def open_ensemble(recipe: Recipe, folder: Path) -> Ensemble:
-    """The ensemble of a recipe in `folder`, with its poses. Raises `Refusal` with every problem that was found."""
+    """The ensemble of a recipe in `folder`, with its poses and labels. Raises `Refusal` with every problem that was found."""
     opened: Ensemble = kind_of(recipe).open(recipe, folder)
-    if recipe.poses is None:
-        return opened
-    poses, tables = open_poses(recipe.poses, folder, None if opened.frames_are_poses else opened.n_frames)
-    n_frames = opened.n_frames if poses.n is None else poses.n
-    return replace(
-        opened, n_frames=n_frames, poses=poses, sources=(*opened.sources, *tables), notes=(*opened.notes, *opened.notes_on(poses))
-    )
+    if recipe.poses is not None:
+        poses, tables = open_poses(recipe.poses, folder, None if opened.frames_are_poses else opened.n_frames)
+        n_frames = opened.n_frames if poses.n is None else poses.n
+        sources, notes = (*opened.sources, *tables), (*opened.notes, *opened.notes_on(poses))
+        opened = replace(opened, n_frames=n_frames, poses=poses, sources=sources, notes=notes)
+    if recipe.labels is not None:
+        n_source = max(opened.n_source_frames, opened.n_frames)  # of a map, poses are the frames
+        labels, table = open_labels(recipe.labels, folder, opened.n_frames, opened.numbers, n_source)
+        opened = replace(opened, labels=labels, sources=(*opened.sources, table))
+    return opened
 
 
 def meaning_of(recipe: Recipe) -> Meaning:

@@ -10,9 +10,10 @@ from typing import Any, Literal, get_type_hints
 
 from ..tasks.ensemble.base import Ensemble, EnsembleSettings
 from ..tasks.ensemble.decoded import DecoderSettings
-from ..tasks.ensemble.frames import TrajectorySettings
+from ..tasks.ensemble.labels import LabelSettings
 from ..tasks.ensemble.maps import MapGridSettings, MapSettings
 from ..tasks.ensemble.poses import PoseSettings
+from ..tasks.ensemble.settings import TrajectorySettings
 from ..tasks.grid import GridSettings
 from ..tasks.render.base import CertificateSettings, RenderSettings, ResampleSettings
 from ..tasks.scattering.b_factors import ScatteringSettings
@@ -29,6 +30,8 @@ class Recipe:
     """Where the volumes go."""
     workflow: Literal["volumes"] = "volumes"
     """`volumes`: one scattering potential a frame."""
+    labels: LabelSettings | None = None
+    """What is known of each frame beside its volume (state, collective variable, split, weight): a table that joins `frame/`."""
     poses: PoseSettings | None = None
     """Turns the object of every frame by a rotation of its own, after placement; null leaves it as it is placed."""
     grid: GridSettings | MapGridSettings = GridSettings()
@@ -88,9 +91,14 @@ def recipe_kind(written: dict[str, Any]) -> type[Recipe]:
 
 
 NEUTRAL = (
-    "store.path", "ensemble.topology", "ensemble.coordinates", "ensemble.map", "ensemble.files", "ensemble.each", "poses.table"
+    "store.path", "ensemble.topology", "ensemble.coordinates", "ensemble.map", "ensemble.files", "ensemble.each", "poses.table",
+    "labels.table", "ensemble.sha256", "ensemble.on_bad_frame",
+    "ensemble.max_bad_fraction",
 )  # fmt: skip
 """Keys that cannot change a voxel: a store may move, and an input is known by its bytes, not by its path."""
+
+NAMED = ("ensemble.files", "ensemble.each")
+"""Of these the names stay: they are arguments of a class."""
 
 ABSENT = "(absent)"
 """What `differing` says of a key that one side does not have."""
@@ -107,7 +115,7 @@ def store_deciding(recipe: Recipe) -> dict[str, Any]:
     for path in NEUTRAL:
         section, key = path.split(".")
         path_or_paths = (plain[section] or {}).pop(key, None)
-        if isinstance(path_or_paths, dict):  # their names are arguments of a class
+        if path in NAMED and path_or_paths is not None:
             plain[section][key] = sorted(path_or_paths)
     return plain
 

@@ -19,6 +19,7 @@ from ..tasks.store.layout import run_folder
 from ..tasks.store.rounding import kept
 from ..tasks.store.shard import write_shard
 from ..tasks.values import Bricks, FrameRecord, FrameStatus, Receipt, ShardRecord, joined
+from .bad_frames import Usable, among_nan, skipped_record, usable
 from .base import Session
 from .checks import FrameCheck
 from .job import Job
@@ -48,7 +49,8 @@ class VolumesSession(Session):
     def do(self, unit: int) -> Receipt:
         """Makes one shard from nothing and commits it.
 
-        Raises `FrameFault` for a frame that cannot be drawn or is drawn wrongly, `LockLost` where another run has taken the
+        A frame that cannot be read becomes NaN where the recipe skips such frames; all others are as they would be without it.
+        Raises `FrameFault` for one otherwise, and for a frame that is drawn wrongly, `LockLost` where another run has taken the
         store, `DeviceMemory` and `DeviceLost` where the device fails: in all these cases nothing is written.
         """
         job, drawing, lap = self.job, self.drawing, _Laps()
@@ -58,13 +60,11 @@ class VolumesSession(Session):
         frames, records, parts = np.array(job.layout.frames_of(unit)), [], []
         for some in np.array_split(frames, drawing.at_once(len(frames))):
             with self._reading, lap("read"):
-                batch = drawing.frames.read(some)
-            with device_faults(_named(some)), self._rendering, lap("render"):
-                drawn = render_batch(self, batch)
-            with self._checking, lap("check"):
-                stored = self.rounded(drawn)
-                records += self._records(batch, drawn, stored)
-            parts.append(stored)
+                read = usable(drawing.frames.read, job.ensemble, some, job.recipe.ensemble.bad_frames.skip)
+            stored, facts = (None, []) if read.read is None else self._drawn(read.read, _named(some), lap)
+            records += self._with_skipped(some, read, facts)
+            places = np.flatnonzero(np.isin(some, read.frames))
+            parts.append(among_nan(stored, places, len(some), job.layout.grid, job.layout.dtype))
         if not lock.still_ours(run_folder(job.store), job.lock):
             raise LockLost(f"another run has taken over {job.store}; this one stops without writing")
         if (done := ledger.read(job.store, job.layout, unit)) is not None:  # asked twice at once: likewise
@@ -76,6 +76,19 @@ class VolumesSession(Session):
             record = ShardRecord(unit, int(frames[0]), tuple(records), size, digest, engine)
             ledger.commit(job.store, job.layout, record)
         return _receipt(job, record, lap)
+
+    def _drawn(self, batch: Any, named: str, lap: "_Laps") -> tuple[Bricks, list[FrameRecord]]:
+        """Some frames as the store keeps them, checked."""
+        with device_faults(named), self._rendering, lap("render"):
+            drawn = render_batch(self, batch)
+        with self._checking, lap("check"):
+            stored = self.rounded(drawn)
+            return stored, self._records(batch, drawn, stored)
+
+    def _with_skipped(self, frames: np.ndarray, read: Usable[Any], facts: list[FrameRecord]) -> list[FrameRecord]:
+        """The records of all frames, in their order."""
+        of = dict(zip(read.frames.tolist(), facts, strict=True))
+        return [of[i] if i in of else skipped_record(self.job.ensemble, i, read.bad[i]) for i in frames.tolist()]
 
     def rounded(self, drawn: Bricks) -> Bricks:
         """Bricks as the store keeps them; the same array where nothing is rounded. What does not fit is found by the check."""

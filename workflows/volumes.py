@@ -78,12 +78,13 @@ def begin(job: Job, replace: bool = False) -> None:
         "convention": meaning.convention,
         "versions": versions(),
     }
+    ensemble, keepbits = job.ensemble, job.recipe.store.keepbits
     aside = job.store.with_name(f".{job.store.name}.replaced")
     if replace and job.store.exists():
         shutil.rmtree(aside, ignore_errors=True)
         job.store.rename(aside)
     try:
-        template.create(job.store, job.layout, attributes, meaning, job.recipe.store.keepbits)
+        template.create(job.store, job.layout, attributes, meaning, keepbits, ensemble.frame_files, ensemble.labels)
     except BaseException:
         if aside.exists() and not job.store.exists():
             aside.rename(job.store)
@@ -120,7 +121,9 @@ class _Tally:
     def see(self, record: ShardRecord) -> None:
         h = self._job.layout.grid.voxel_size
         for frame in record.frames:
-            if frame.status is FrameStatus.DONE and (error := frame.mass_error(h)) is not None:
+            if frame.status is not FrameStatus.DONE:
+                continue
+            if (error := frame.mass_error(h)) is not None:
                 self._mass_error = max(error, self._mass_error or 0.0)
                 self._lost = max(abs(frame.lost), self._lost or 0.0)
             if frame.accuracy is not None:

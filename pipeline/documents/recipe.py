@@ -1,12 +1,13 @@
 """A recipe file becomes a `Recipe`: read strictly, overridden by `--set`, validated, refused with every problem at once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ...tasks.errors import Problem
+from ...tasks.scattering.b_factors import BFactorSettings, problem_with
 from ...workflows.recipe import KINDS, MapRecipe, Recipe, recipe_kind
 from .document import Document, load, override
 from .settings import Found, json_schema, validated
@@ -102,15 +103,17 @@ def _more_bits_than_there_are(document: Document) -> Iterator[Found]:
 
 
 def _unused(document: Document) -> Iterator[Found]:
-    """A value that its policy does not use."""
+    """Values that the B-factor's policy does not use, or that it lacks."""
+    section = ("scattering", "b_factor")
     try:
-        policy, value = (document.at(("scattering", "b_factor", key)) for key in ("policy", "value"))
-    except KeyError:
+        written: Any = document.at(section)
+        settings = BFactorSettings(**{key: float(value) if type(value) is int else value for key, value in written.items()})
+        found = problem_with(settings)
+    except (KeyError, TypeError, AttributeError):  # nothing written, or values that are wrong in themselves
         return
-    if policy == "none" and value not in (0, 0.0):
-        keys = ("scattering", "b_factor", "value")
-        got, fix = f"`value: {shown(value)}` with `policy: none`", "`policy: constant`, or remove the value"
-        yield keys, Problem("`scattering.b_factor.value` is not used", document.where(keys), got, fix=fix)
+    if found is not None:
+        keys = tuple(found.where.split("."))
+        yield keys, replace(found, where=document.where(keys))
 
 
 def _magnitudes(document: Document) -> Iterator[Found]:

@@ -81,28 +81,30 @@ def _problems(cls: type, document: Document, errors: list[tuple[str, Keys]], rel
     missing: list[Keys] = []
     bad: dict[Keys, Any] = {}
     for kind, location in errors:
-        keys, annotation = _field(cls, location)
+        if (found := _field(cls, location, document)) is None:
+            continue
+        keys, annotation, location = found
         if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-            unknown[keys] = _meant(cls, keys, relatives)
+            unknown[keys] = _meant(cls, keys, relatives, document)
         elif kind == "missing" and keys == location:  # of a tuple that is too short, pydantic says the same
             missing.append(keys)
         else:
             bad.setdefault(keys, annotation)
     for keys, meant in unknown.items():
-        section = _hints(_section(cls, keys[:-1]))
+        section = _hints(_section(cls, keys[:-1], document))
         wanted = "" if meant else "one of " + ", ".join(f"`{name}`" for name in section)
         yield keys, Problem(f"unknown key {_named(keys)}", document.where(keys), wanted=wanted, fix=meant or "remove it")
     for keys, annotation in bad.items():
         value = document.at(keys)
         got = shown(value) + (" (text)" if value else " (empty text)") if isinstance(value, str) else shown(value)
-        wanted, fix = _wanted(annotation, cls, keys), _fix(annotation, cls, keys, value)
+        wanted, fix = _wanted(annotation, cls, keys, document), _fix(annotation, cls, keys, value, document)
         yield keys, Problem(f"bad value for {_named(keys)}", document.where(keys), got, wanted, fix)
     for keys in missing:
         if any(keys[-1] in re.findall(r"`(\w+)`", meant) for other, meant in unknown.items() if other[:-1] == keys[:-1]):
             continue  # misspelt, and said so already
         parent = f" under {_named(keys[:-1])}" if keys[:-1] else ""
-        annotation = _hints(_section(cls, keys[:-1]))[str(keys[-1])]
-        wanted = _wanted(annotation, cls, keys)
+        annotation = _hints(_section(cls, keys[:-1], document))[str(keys[-1])]
+        wanted = _wanted(annotation, cls, keys, document)
         yield (
             keys,
             Problem(f"{_named(keys)} is missing", document.where(keys[:-1]), wanted=wanted, fix=f"add `{keys[-1]}:`{parent}"),
@@ -118,41 +120,70 @@ def _hints(cls: type) -> dict[str, Any]:
     return {f.name: get_type_hints(cls, include_extras=True)[f.name] for f in dataclasses.fields(cls)}
 
 
-def _inner(annotation: Any) -> type | None:
-    """The dataclass of a section that may also be null."""
+def _sections(annotation: Any) -> list[type]:
+    """The dataclasses that a section may fill."""
     members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    return next((m for m in members if dataclasses.is_dataclass(m) and isinstance(m, type)), None)
+    return [m for m in members if dataclasses.is_dataclass(m) and isinstance(m, type)]
 
 
-def _section(cls: type, keys: Keys) -> type:
-    for key in keys:
-        cls = _inner(_hints(cls)[str(key)]) or cls
+def _inner(annotation: Any, value: Any = None) -> type | None:
+    """The dataclass of a section that may also be something else; of several the one that shares most keys with `value`."""
+    written = set(value) if isinstance(value, dict) else set()
+    return max(_sections(annotation), key=lambda section: len(written & set(_hints(section))), default=None)
+
+
+def _section(cls: type, keys: Keys, document: Document) -> type:
+    for n, key in enumerate(keys, 1):
+        cls = _inner(_hints(cls)[str(key)], _written(document, keys[:n])) or cls
     return cls
 
 
-def _field(cls: type, location: Keys) -> tuple[Keys, Any]:
-    """The key that an error at pydantic's `location` is about, and its annotation: what follows names members of unions."""
+def _written(document: Document, keys: Keys) -> Tree:
+    try:
+        return document.at(keys)
+    except KeyError:
+        return None
+
+
+def _field(cls: type, location: Keys, document: Document) -> tuple[Keys, Any, Keys] | None:
+    """The key that an error at pydantic's `location` is about, its annotation, and the location without names of members of unions;
+    None for an error of a section that the document does not mean to fill."""
     annotation: Any = cls
-    for n, key in enumerate(location):
-        inner = _inner(annotation)
-        if inner is not None:
-            if key not in _hints(inner):
-                return location[: n + 1], None
-            annotation = _hints(inner)[str(key)]
+    keys: list[Any] = []
+    rest = list(location)
+    while rest:
+        sections = _sections(annotation)
+        if len(sections) > 1:  # pydantic names the member next
+            value = _written(document, tuple(keys))
+            if not isinstance(value, dict):
+                return tuple(keys), annotation, tuple(keys)
+            member = _inner(annotation, value)
+            assert member is not None
+            if rest.pop(0) != member.__name__:
+                return None
+            annotation = member
+            continue
+        key = rest.pop(0)
+        if sections:
+            keys.append(key)
+            if key not in _hints(sections[0]):
+                return tuple(keys), None, tuple(keys)
+            annotation = _hints(sections[0])[str(key)]
         elif get_origin(annotation) is dict:
+            keys.append(key)
             annotation = get_args(annotation)[1]
         else:
-            return location[:n], annotation
-    return location, annotation
+            return tuple(keys), annotation, (*keys, key)
+    return tuple(keys), annotation, tuple(keys)
 
 
-def _meant(cls: type, keys: Keys, relatives: Sequence[type]) -> str:
+def _meant(cls: type, keys: Keys, relatives: Sequence[type], document: Document) -> str:
     """What the unknown last key of `keys` was probably meant to be; empty where nothing is near."""
     for relative in relatives:
         if keys in set(_paths(relative)):
             return f"remove it, or begin another kind of recipe: {' '.join((relative.__doc__ or '').split())}"
     name = re.sub(r"[\s-]+", "_", str(keys[-1])).lower()
-    here = list(_hints(_section(cls, keys[:-1])))
+    here = list(_hints(_section(cls, keys[:-1], document)))
     elsewhere: dict[str, list[str]] = {}
     for path in _paths(cls):
         if path[:-1] != keys[:-1]:
@@ -169,13 +200,13 @@ def _meant(cls: type, keys: Keys, relatives: Sequence[type]) -> str:
 def _paths(cls: type, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for name, annotation in _hints(cls).items():
         yield (*prefix, name)
-        if inner := _inner(annotation):
-            yield from _paths(inner, (*prefix, name))
+        for section in _sections(annotation):
+            yield from _paths(section, (*prefix, name))
 
 
-def _wanted(annotation: Any, cls: type, keys: Keys) -> str:
+def _wanted(annotation: Any, cls: type, keys: Keys, document: Document) -> str:
     """The type in words and the first sentence of the key's description."""
-    section = _section(cls, keys[:-1])
+    section = _section(cls, keys[:-1], document)
     schemas = json_schema(cls)
     properties = (schemas if section is cls else schemas["$defs"][section.__name__])["properties"]
     description = properties.get(str(keys[-1]), {}).get("description", "")
@@ -197,6 +228,8 @@ def _words(annotation: Any) -> str:
         items = {_words(a) for a in args}
         one = items.pop() if len(items) == 1 else "value"
         return f"a list of {len(args)}: each {one}"
+    if origin is list:
+        return f"a list, each {_words(args[0])}"
     if origin is dict:
         return f"a section in which every value is {_words(args[1])}"
     if dataclasses.is_dataclass(annotation):
@@ -225,7 +258,7 @@ def _members(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _fix(annotation: Any, cls: type, keys: Keys, value: Tree) -> str:
+def _fix(annotation: Any, cls: type, keys: Keys, value: Tree, document: Document) -> str:
     """A line to write instead, where one can be known."""
     if value is None and _inner(annotation):
         return "remove the key to take its defaults"
@@ -233,6 +266,11 @@ def _fix(annotation: Any, cls: type, keys: Keys, value: Tree) -> str:
     choices = [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
     if isinstance(value, str) and (near := difflib.get_close_matches(value.lower(), map(str, choices), 1)):
         return f"did you mean `{near[0]}`?"
+    if isinstance(value, list):
+        items = [choice for member in members if get_origin(member) is list for choice in get_args(get_args(member)[0])]
+        for word in (item for item in value if isinstance(item, str) and item not in items):
+            if near := difflib.get_close_matches(word.lower(), map(str, items), 1):
+                return f"did you mean `{near[0]}`?"
     if (
         isinstance(value, str)
         and (int in members or float in members)
@@ -243,7 +281,7 @@ def _fix(annotation: Any, cls: type, keys: Keys, value: Tree) -> str:
         return f'in quotes: `{keys[-1]}: "{shown(value)}"`'
     if int in members and isinstance(value, float) and value.is_integer():
         return f"`{keys[-1]}: {int(value)}`"
-    fields = {f.name: f for f in dataclasses.fields(_section(cls, keys[:-1]))}
+    fields = {f.name: f for f in dataclasses.fields(_section(cls, keys[:-1], document))}
     default = getattr(fields.get(str(keys[-1])), "default", dataclasses.MISSING)
     if isinstance(default, bool | int | float | str):
         return f"the default is `{keys[-1]}: {shown(default)}`"

@@ -33,7 +33,8 @@ class Bar:
     def hear(self, event: Event) -> None:
         """Moves the bar; prints what is not a shard."""
         if event.kind == "started":
-            self._task = self._progress.add_task("volumes", total=event.facts["frames"], completed=event.facts["done"])
+            decided = event.facts["done"] + event.facts.get("skipped", 0)
+            self._task = self._progress.add_task("volumes", total=event.facts["frames"], completed=decided)
             self._progress.start()
         if event.kind == "shard" and self._task is not None:
             self._progress.update(self._task, advance=sum(event.facts[name] for name in ("done", "skipped", "failed")))

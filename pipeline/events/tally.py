@@ -27,7 +27,7 @@ class Tally:
     - `state`: starting, surveying (all frames are read to find the box), waiting (for workers), running, stopping, or one of
       `ENDS`; `reason`: why, where it ended early. `survey`: [done, of], in parts of the ensemble.
     - `store`, `recipe` (its name), `host`, `pid`, `slurm_job`; `began`, `updated`: seconds since the epoch.
-    - `frames` of the ensemble = `done` + `skipped` + `failed` + pending; `before`: of them, done before this run.
+    - `frames` of the ensemble = `done` + `skipped` + `failed` + pending; `before`: of them, decided before this run.
     - `bytes`: written by this run; `free_bytes`, `needed_bytes`: on the store's disk, and what the pending frames will take.
     - `frames_per_second`, `seconds_left`: null until something is known.
     - `seconds`: worker seconds by stage (read, render, check, write); `shards`: made by this run.
@@ -85,7 +85,7 @@ class Tally:
         if event.text:
             state["text"] = event.text
         if event.kind == "started":
-            state.update(state="running", frames=facts["frames"], done=facts["done"], before=facts["done"])
+            state.update(state="running", frames=facts["frames"], **_decided(facts))
             self._begin_speed(event.at)
         elif event.kind == "survey":
             state.update(state="surveying", survey=[facts["done"], facts["of"]])
@@ -107,7 +107,7 @@ class Tally:
         elif event.kind == "dashboard":
             state["dashboard"] = facts["link"]
         if event.kind == "finished" and not state["frames"]:  # nothing was left to do
-            state.update(frames=facts["frames"], done=facts["done"], before=facts["done"])
+            state.update(frames=facts["frames"], **_decided(facts))
         if event.kind in ENDS:
             state.update(state=event.kind, seconds_left=None, reason=facts.get("reason"))
         if event.at - self._looked >= DISK_EVERY or event.kind in ENDS or event.at < self._looked:
@@ -167,3 +167,9 @@ class Tally:
             self.state["free_bytes"] = shutil.disk_usage(folder).free
         except OSError:  # unknown is an answer, too
             self.state["free_bytes"] = None
+
+
+def _decided(facts: dict[str, Any]) -> dict[str, int]:
+    """Frames that were decided before this run."""
+    skipped = facts.get("skipped", 0)
+    return {"done": facts["done"], "skipped": skipped, "before": facts["done"] + skipped}

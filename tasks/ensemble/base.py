@@ -4,8 +4,22 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+from jaxtyping import Int64
+
+from .labels import Labels
 from .poses import Poses
 from .sources import SourceFile
+
+
+@dataclass(frozen=True)
+class BadFrames:
+    """What becomes of frames that cannot be used."""
+
+    skip: bool = False
+    """Left out, each with its reason, not the end of the run."""
+    most: float = 0.0
+    """Share of all frames: where more are left out, the run ends after all."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +28,11 @@ class EnsembleSettings:
 
     key: ClassVar[str]
     """The key that only this kind has, and must have."""
+
+    @property
+    def bad_frames(self) -> BadFrames:
+        """The first one ends the run, unless a kind has keys for it."""
+        return BadFrames()
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +47,8 @@ class Ensemble(ABC):
     """Every file that decides a voxel."""
     poses: Poses | None
     """Every frame is turned by its own, after placement; None leaves it as it is."""
+    labels: Labels | None
+    """What is known of every frame beside its volume."""
     notes: tuple[str, ...]
     """What a person may want to know, one sentence each."""
 
@@ -39,9 +60,23 @@ class Ensemble(ABC):
         return ()
 
     @property
+    def numbers(self) -> Int64[np.ndarray, " n"]:
+        """For each frame of the store, its number in the source."""
+        return np.arange(self.n_frames)
+
+    def located(self, frames: Int64[np.ndarray, " f"]) -> tuple[Int64[np.ndarray, " f"], Int64[np.ndarray, " f"]]:
+        """Of some frames of the store, the index of each one's file among `frame_files`, and its number in that file."""
+        return np.zeros(len(frames), np.int64), self.numbers[frames]
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """What messages call the source of the frames."""
+
+    @property
+    def frame_files(self) -> tuple[str, ...]:
+        """The files that frames are read from: `frame/source` counts them."""
+        return (self.name,)
 
     @property
     @abstractmethod

@@ -115,6 +115,7 @@ def open_decoded(settings: DecoderSettings, folder: Path) -> DecodedEnsemble:
         n_source_frames=n_frames,
         sources=tuple(identify(path, whole=True) for path in everything),
         poses=None,
+        labels=None,
         notes=(f"{settings.parametrization} runs from {source}: the store knows this one file, not what it imports",),
         module=module,
         class_name=class_name,

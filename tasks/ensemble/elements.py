@@ -1,20 +1,21 @@
 """Atomic numbers from what a topology says, or a refusal that names the line to write: nothing is guessed.
 
 Order: the recipe's `elements`, the element column, the atom's name in a residue that is known, the mass where the name agrees.
+Sites that are no atoms (virtual sites, lone pairs, Drude particles) are known by their masses, or by their names in water.
 """
 
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gemmi
 import numpy as np
 from jaxtyping import Int64
 
 from ..errors import Problem, Refusal
-from .names import IONS, by_name
+from .names import IONS, by_name, is_water
 
 KEY = "ensemble.elements"
 
@@ -44,7 +45,8 @@ def symbol_number(symbol: str) -> int | None:
 
 
 def resolve(kinds: Sequence[AtomKind], chosen: Mapping[str, str]) -> tuple[Int64[np.ndarray, " k"], tuple[str, ...]]:
-    """Atomic number of each kind, and notes on where they came from; `chosen` is the recipe's map from atom name to element.
+    """Atomic number of each kind, 0 for sites that are no atoms, and notes on where they came from; `chosen` is the recipe's map
+    from atom name to element.
 
     Raises `Refusal` with every name that stays unclear, every contradiction and every word in `chosen` that is no element.
     """
@@ -53,17 +55,21 @@ def resolve(kinds: Sequence[AtomKind], chosen: Mapping[str, str]) -> tuple[Int64
     unclear: list[AtomKind] = []
     torn: list[tuple[AtomKind, int, str]] = []
     named = {name: symbol_number(symbol) for name, symbol in chosen.items()}
+    massless = not any(kind.mass for kind in kinds)  # a topology that calls every mass 0 has none
     for i, kind in enumerate(kinds):
+        kind = replace(kind, mass=None) if massless else kind
         if kind.name in chosen:
             numbers[i], origin = named[kind.name] or 0, "the recipe"
         else:
             by_rule = by_name(kind.name, kind.residue)
             number, origin = _from_topology(kind, by_rule)
-            if number is None:
+            if number is None and _is_site(kind):
+                number, origin = 0, SITES
+            elif number is None:
                 unclear.append(kind)
-            elif by_rule is not None and number != by_rule:
+            elif by_rule is not None and number != by_rule and number != 0:
                 torn.append((kind, by_rule, f"element column {kind.element}"))
-            elif kind.mass is not None and not _mass_allows(number, kind.mass):
+            elif kind.mass is not None and number != 0 and not _mass_allows(number, kind.mass):
                 torn.append((kind, number, f"mass {kind.mass:g} Da"))
             numbers[i] = number or 0
         origins[origin] += kind.count
@@ -72,16 +78,32 @@ def resolve(kinds: Sequence[AtomKind], chosen: Mapping[str, str]) -> tuple[Int64
     problems += [_torn(torn)] if torn else []
     if problems:
         raise Refusal(problems)
-    notes = ["elements: " + ", ".join(f"{n} atoms from {origin}" for origin, n in sorted(origins.items()))] if kinds else []
+    atoms = {origin: n for origin, n in sorted(origins.items()) if origin != SITES}
+    notes = ["elements: " + ", ".join(f"{n} atoms from {origin}" for origin, n in atoms.items())] if atoms else []
+    if n := origins[SITES]:
+        rows = [f"{kind.name} ({kind.count} in {kind.residue})" for kind, z in zip(kinds, numbers, strict=True) if z == 0]
+        notes.append(f"left out: {n} sites that are no atoms, {', '.join(rows[:8])}{', …' if len(rows) > 8 else ''}")
     unused = sorted(set(chosen) - {kind.name for kind in kinds})
     if unused:
         notes.append(f"{KEY}: no selected atom is named {', '.join(unused)}")
     return numbers, tuple(notes)
 
 
+SITES = "sites"
+_SITE_NAMES = re.compile(r"MW?[0-9]*|OM|EPW?[0-9]*|LP[A-Z0-9]*|VS?[0-9]*|DUM[A-Z]*", re.IGNORECASE)
+"""Of virtual sites and lone pairs in water, as GROMACS, AMBER, CHARMM and OpenMM name them."""
+
+
+def _is_site(kind: AtomKind) -> bool:
+    """Whether nothing scatters there: a mass below any atom's, or a virtual site's name in water."""
+    if kind.mass is not None:
+        return kind.mass < _LIGHTEST
+    return is_water(kind.residue) and _SITE_NAMES.fullmatch(kind.name) is not None
+
+
 def _from_topology(kind: AtomKind, by_rule: int | None) -> tuple[int | None, str]:
     column = symbol_number(kind.element) if kind.element.strip() else None
-    if column is not None:
+    if column is not None and not (kind.mass is not None and kind.mass < _LIGHTEST):
         return column, "the element column"
     if kind.mass is not None and kind.mass < _LIGHTEST:
         return None, ""  # a virtual site or a Drude particle, whatever its name

@@ -154,6 +154,7 @@ def open_map(settings: MapSettings, folder: Path, grid: MapGridSettings | None =
         n_source_frames=1,
         sources=(identify(path, whole=True),),
         poses=None,
+        labels=None,
         notes=(),
         path=str(path),
         shape=(nz, ny, nx),

@@ -85,6 +85,22 @@ def by_name(name: str, residue: str) -> int | None:
     return None
 
 
+def is_water(residue: str) -> bool:
+    """Whether a residue of this name is water."""
+    return residue.strip().upper() in _WATERS
+
+
+def is_ion(name: str, residue: str) -> bool:
+    """Whether an atom of this name, in a residue of this name, is a single ion."""
+    name, residue = name.strip().upper(), residue.strip().upper()
+    return residue in IONS or (residue in ("ION", "IONS") and name in IONS)
+
+
+def is_polymer(residue: str) -> bool:
+    """Whether a residue of this name belongs to a protein or a nucleic acid."""
+    return _family(residue.strip().upper()) in ("amino", "nucleic")
+
+
 @cache
 def _family(residue: str) -> str | None:
     if residue in _WATERS:

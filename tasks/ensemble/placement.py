@@ -1,4 +1,4 @@
-"""The pose of a frame: superposed on a reference or only centred, then turned. Float64, the same bytes in any batch."""
+"""The pose of a frame: made whole, superposed, copied, centred, then turned. Float64, the same bytes in any batch."""
 
 from dataclasses import replace
 
@@ -8,6 +8,8 @@ from jaxtyping import Float64, Int64
 from ..values import FrameBatch, RawFrames
 from .frames import Placement
 from .poses import Poses
+from .symmetry import Copies, expand
+from .whole import Tree, made_whole, torn
 
 
 def kabsch(
@@ -35,24 +37,60 @@ def is_spread(points: Float64[np.ndarray, "a 3"]) -> bool:
     return len(widths) > 1 and bool(widths[1] > 1e-6 * widths[0])
 
 
-def placement_on(reference: Float64[np.ndarray, "m 3"], align: Int64[np.ndarray, " a"] | None, center: bool) -> Placement:
-    """The placement whose reference frame is `reference` (Å); centred, its selected atoms' centroid goes to the origin."""
-    if align is None:
-        return Placement(None, None, center)
-    shift = reference.mean(axis=0) if center else np.zeros(3)
-    return Placement(align, reference[align] - shift, center)
+class TornFrame(Exception):
+    """Atoms that are bonded stand far apart; `place` is the frame's in its batch."""
+
+    def __init__(self, place: int, reason: str):
+        self.place, self.reason = place, reason
+        super().__init__(place, reason)
+
+
+def placement_on(
+    reference: Float64[np.ndarray, "m 3"],
+    align: Int64[np.ndarray, " a"] | None,
+    center: bool,
+    tree: Tree | None = None,
+    copies: Copies | None = None,
+) -> Placement:
+    """The placement whose reference frame is `reference` (Å, whole); centred, the centroid of all that is drawn of it goes to the
+    origin."""
+    if not center:
+        shift = np.zeros(3)
+    elif align is None:
+        shift = None
+    else:
+        shift = _drawn(reference[None], copies)[0].mean(axis=0)
+    return Placement(tree, align, None if align is None else reference[align], copies, shift)
 
 
 def place(frames: Int64[np.ndarray, " f"], raw: RawFrames, placement: Placement) -> FrameBatch:
-    """Decoded frames in their pose; `frames` are their indices in the store."""
-    source = raw.positions.astype(np.float64)
+    """Decoded frames in their pose; `frames` are their indices in the store. Raises `TornFrame` for the first that is."""
+    source = whole(raw, placement.tree)
     if placement.align is not None and placement.reference is not None:
         rotations, translations = kabsch(source[:, placement.align], placement.reference)
+        source = rotate(source, rotations) + translations[:, None]
     else:
-        rotations = np.tile(np.eye(3), (len(source), 1, 1))
-        translations = -source.mean(axis=1) if placement.center else np.zeros((len(source), 3))
-    positions = rotate(source, rotations) + translations[:, None]
-    return FrameBatch(frames, raw.source_frames, raw.times, positions, rotations, translations)
+        rotations, translations = np.tile(np.eye(3), (len(source), 1, 1)), np.zeros((len(source), 3))
+    drawn = _drawn(source, placement.copies)
+    shifts = drawn.mean(axis=1) if placement.shift is None else np.tile(placement.shift, (len(source), 1))
+    return FrameBatch(frames, raw.source_frames, raw.times, drawn - shifts[:, None], rotations, translations - shifts)
+
+
+def whole(raw: RawFrames, tree: Tree | None) -> Float64[np.ndarray, "f m 3"]:
+    """Positions (Å) with the molecules put together where there is a tree. Raises `TornFrame`."""
+    source = raw.positions.astype(np.float64)
+    if tree is None:
+        return source
+    if raw.cells.any():
+        source, _ = made_whole(source, raw.cells, tree)
+    for i, reason in enumerate(torn(source, tree)):
+        if reason is not None:
+            raise TornFrame(i, reason)
+    return source
+
+
+def _drawn(source: Float64[np.ndarray, "f m 3"], copies: Copies | None) -> Float64[np.ndarray, "f n 3"]:
+    return source if copies is None else expand(source, copies)
 
 
 def rotate(points: Float64[np.ndarray, "f n 3"], rotations: Float64[np.ndarray, "f 3 3"]) -> Float64[np.ndarray, "f n 3"]:

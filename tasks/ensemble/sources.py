@@ -1,13 +1,34 @@
 """The user's files before any parser sees them: where they are, whether they can be read, and their digests."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Problem
+from ..errors import Problem, Refusal
 
-TOPOLOGIES = {".pdb": "pdb", ".psf": "psf", ".gro": "gro"}
-TRAJECTORIES = {".xtc": "xtc", ".trr": "trr", ".dcd": "dcd"}
+STRUCTURES = {".pdb": "pdb", ".ent": "pdb", ".cif": "mmcif", ".mmcif": "mmcif"}
+"""Ending, before which `.gz` does not count, to format: a structure, which is a topology and frames at once."""
+TOPOLOGIES = {
+    **STRUCTURES,
+    ".tpr": "tpr", ".gro": "gro",
+    ".psf": "psf",
+    ".prmtop": "prmtop", ".parm7": "prmtop", ".top": "prmtop",
+    ".h5": "mdtraj", ".hdf5": "mdtraj",
+}  # fmt: skip
+"""Files that say what the atoms are; of these a structure and a GRO may be gzipped."""
+TRAJECTORIES = {
+    ".xtc": "xtc", ".trr": "trr",
+    ".dcd": "dcd",
+    ".nc": "ncdf", ".ncdf": "ncdf", ".netcdf": "ncdf", ".mdcrd": "mdcrd", ".crdbox": "mdcrd", ".trj": "mdcrd",
+    ".h5md": "h5md",
+    ".h5": "mdtraj", ".hdf5": "mdtraj",
+    ".npy": "npy", ".npz": "npz", ".zarr": "zarr",
+}  # fmt: skip
+"""Files of frames, other than structures; `.zarr` is a folder."""
+
+SELF_DESCRIBED = {*STRUCTURES.values(), "mdtraj"}
+"""Formats of frames that say themselves what the atoms are."""
 
 _WHOLE = 64 << 20
 _SAMPLES = 64
@@ -44,8 +65,75 @@ def digest(path: Path, whole: bool = False) -> str:
 
 
 def identify(path: Path, whole: bool = False) -> SourceFile:
-    """The record of a file that was checked; `whole` where a small change must not pass, and the file is read anyway."""
+    """The record of a file that was checked; `whole` where a small change must not pass, and the file is read anyway.
+
+    A folder (a Zarr array) is known by the names, sizes and digests of its files.
+    """
+    if path.is_dir():
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        total = hashlib.sha256()
+        for file in inside:
+            total.update(f"{file.relative_to(path)} {file.stat().st_size} {digest(file, whole)}\n".encode())
+        return SourceFile(path.name, sum(file.stat().st_size for file in inside), f"files-sha256:{total.hexdigest()}")
     return SourceFile(path.name, path.stat().st_size, digest(path, whole))
+
+
+MANY = 100
+"""Files of an ensemble that are identified each by itself; more are identified together."""
+_ENDS = 1 << 16
+
+
+def identify_all(paths: Sequence[Path], sha256: Mapping[str, str]) -> tuple[SourceFile, ...]:
+    """The records of an ensemble's files; those beyond `MANY` share one, of their sizes, heads and tails.
+
+    `sha256`: file name to the digest that it must have. Raises `Refusal` for files that have another, or are not there.
+    """
+    problems = []
+    for name, wanted in sha256.items():
+        there = [path for path in paths if path.name == name]
+        if not there:
+            fix = "the names of files, without folders"
+            problems.append(Problem("there is no file of this name", f"ensemble.sha256.{name}", name, fix=fix))
+        for path in there:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != wanted.removeprefix("sha256:").lower():
+                fix = "copy the file again from its source, or correct the digest"
+                problems.append(
+                    Problem("the file is not the one that was meant", f"ensemble.sha256.{name}: {path}", found, wanted, fix)
+                )
+    if problems:
+        raise Refusal(problems)
+    if len(paths) <= MANY:
+        return tuple(identify(path) for path in paths)
+    total, size = hashlib.sha256(), 0
+    for path in paths:
+        n = path.stat().st_size
+        size += n
+        total.update(f"{path.name} {n} ".encode())
+        with path.open("rb") as file:
+            total.update(file.read(_ENDS))
+            if n > 2 * _ENDS:
+                file.seek(-_ENDS, 2)
+            total.update(file.read(_ENDS))
+    first, last = paths[0].name, paths[-1].name
+    return (SourceFile(f"{len(paths)} files, {first} … {last}", size, f"ends-sha256:{total.hexdigest()}"),)
+
+
+def is_array_folder(path: Path) -> bool:
+    """A Zarr array: a folder that stands for one file."""
+    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
+
+
+def format_of(path: Path) -> str:
+    """By the file's ending, before which `.gz` does not count; empty where it is unknown."""
+    return {**TOPOLOGIES, **TRAJECTORIES}.get(_unzipped(path), "")
+
+
+def _unzipped(path: Path) -> str:
+    """The ending in small letters, without `.gz` where a structure or a GRO was before it."""
+    before = Path(path.stem).suffix.lower()
+    return before if path.suffix.lower() == ".gz" and before in (*STRUCTURES, ".gro") else path.suffix.lower()
 
 
 def check(path: Path, key: str, formats: dict[str, str] | None) -> Problem | None:
@@ -56,6 +144,8 @@ def check(path: Path, key: str, formats: dict[str, str] | None) -> Problem | Non
     where = f"{key}: {path}"
     known = ", ".join(formats or {}) or "any kind"
     try:
+        if is_array_folder(path) and path.suffix.lower() in (formats or {}):
+            return None
         if path.is_dir():
             return Problem("this is a folder", where, "a folder", f"a file ({known})", "name the file inside it")
         if not path.exists():
@@ -64,7 +154,7 @@ def check(path: Path, key: str, formats: dict[str, str] | None) -> Problem | Non
             return Problem(
                 "this is no ordinary file", where, "a pipe, socket or device", f"a file ({known})", "copy it to a file"
             )
-        if formats is not None and path.suffix.lower() not in formats:
+        if formats is not None and not {path.suffix.lower(), _unzipped(path)} & set(formats):
             return Problem(
                 "this kind of file is not read here", where, path.suffix or "no extension", known, f"convert it to {known}"
             )

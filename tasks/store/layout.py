@@ -10,8 +10,9 @@ from annotated_types import Ge, Le
 from ..errors import Problem, Refusal
 from ..grid import VoxelGrid
 
-SCHEMA = 2
-"""Version of everything this room writes; a store with another number is refused. 1 named its shards otherwise."""
+SCHEMA = 3
+"""Version of everything this room writes; a store with another number is refused. 1 named its shards otherwise, and 2 did not
+say of a frame which of several files it is from."""
 
 VOLT_ANGSTROM2 = 47.8776472
 """V [volt] = 47.8776472 · U [Å⁻²]: ħ²/2mₑe with CODATA's constants, in V Å²."""
@@ -183,7 +184,7 @@ def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
     if schema < SCHEMA:
         raise Refusal(
             Problem(
-                what="the store was written by an earlier cryovox, which laid out its files otherwise",
+                what="the store was written by an earlier cryovox, which laid out its files or its records otherwise",
                 where=str(path),
                 got=f"schema {schema}",
                 wanted=f"schema {SCHEMA}",

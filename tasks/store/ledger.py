@@ -188,6 +188,7 @@ def _to_json(record: ShardRecord) -> dict[str, Any]:
         "frames": [
             {
                 "status": frame.status.name.lower(),
+                "source": int(frame.source),
                 "source_frame": int(frame.source_frame),
                 "rotation": [[_number(x) for x in row] for row in frame.rotation],
                 "translation": [_number(x) for x in frame.translation],
@@ -210,6 +211,7 @@ def _from_json(value: dict[str, Any]) -> ShardRecord:
         frames=tuple(
             FrameRecord(
                 status=FrameStatus[frame["status"].upper()],
+                source=frame["source"],
                 source_frame=frame["source_frame"],
                 rotation=tuple(_triple(row) for row in frame["rotation"]),
                 translation=_triple(frame["translation"]),

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
 from ..errors import Problem, Refusal, StoreDamage
-from ..values import FrameRecord, FrameStatus, ShardRecord
+from ..values import FrameRecord, FrameStatus, Label, Labels, ShardRecord
 from . import atomic, ledger
 from .layout import AVERAGES, SCHEMA, SHARD_KEYS, Meaning, StoreLayout
 
@@ -32,7 +32,8 @@ FRAME_ARRAYS: dict[str, tuple[str, tuple[str, ...], int | float, dict[str, Any]]
         0,
         {"flag_values": [s.value for s in FrameStatus], "flag_meanings": " ".join(s.name.lower() for s in FrameStatus)},
     ),
-    "source_frame": ("int64", (), -1, {"description": "index of the frame in its source"}),
+    "source": ("int64", (), -1, {"description": "index of the frame's file in `files`"}),
+    "source_frame": ("int64", (), -1, {"description": "number of the frame in its file"}),
     "rotation": (
         "float64",
         ("row", "column"),
@@ -48,20 +49,35 @@ FRAME_ARRAYS: dict[str, tuple[str, tuple[str, ...], int | float, dict[str, Any]]
 }
 """`frame/*`: name to (type, dimensions of 3 behind t, fill value, attributes); units `voxel` are those of the voxels."""
 
+RESERVED = frozenset(
+    {*FRAME_ARRAYS, "t", *(dimension for _, dimensions, _, _ in FRAME_ARRAYS.values() for dimension in dimensions)}
+)
+"""Names that no label can have: the arrays of `frame/` and their dimensions."""
+
 
 def create(
-    path: Path, layout: StoreLayout, attributes: dict[str, Any], meaning: Meaning = AVERAGES, keepbits: int | None = None
+    path: Path,
+    layout: StoreLayout,
+    attributes: dict[str, Any],
+    meaning: Meaning = AVERAGES,
+    keepbits: int | None = None,
+    files: Sequence[str] = (),
+    labels: Labels | None = None,
 ) -> None:
     """Make the empty store at `path`: every frame pending, every voxel 0, `attributes` in the root's `cryovox`.
 
-    `keepbits`: what the voxels will be rounded to, for whoever reads them; the rounding itself is not done here.
+    `keepbits`: what the voxels will be rounded to, for whoever reads them; the rounding itself is not done here. `files`: names
+    of the files that `frame/source` counts. `labels` become arrays of `frame/`, and are written here.
 
     It is made in a hidden folder beside `path` and renamed into place, so a half-made store is never seen; the caller holds
-    the run lock. Raises `Refusal` where anything is at `path`, `ValueError` for attributes that JSON cannot hold (NaN too),
-    `OSError`.
+    the run lock. Raises `Refusal` where anything is at `path`, `ValueError` for attributes that JSON cannot hold (NaN too) and
+    for labels of another length or with a name of the store's own, `OSError`.
     """
     if path.is_symlink() or path.exists():
         raise Refusal(_exists(path))
+    columns = labels.columns if labels else ()
+    for label in columns:
+        _check_label(label, layout.n_frames)
     root_attributes = {"ome": _ome(layout, None), "cryovox": _ours(attributes, complete=False)}
     json.dumps(root_attributes, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +87,7 @@ def create(
     try:
         folder.mkdir()
         _make_nodes(folder, layout, root_attributes, meaning, keepbits)
+        _make_frames(folder, layout.n_frames, meaning, files, columns)
         atomic.sync_tree(folder)
         folder.rename(path)
     except BaseException:
@@ -175,12 +192,30 @@ def _make_nodes(
         dimension_names=("shard", "byte"),
         attributes={"description": "one JSON record a shard, padded with spaces: the commit point of its frames"},
     )
-    frames = root.create_group("frame")
+
+
+def _make_frames(folder: Path, n: int, meaning: Meaning, files: Sequence[str], labels: Sequence[Label]) -> None:
+    """What `finish` gathers, and the labels with their values."""
+    frames = zarr.create_group(folder / "frame", zarr_format=3)
     for name, (dtype, dimensions, fill, attributes) in FRAME_ARRAYS.items():
         shape = (n, *(3,) * len(dimensions))
         if attributes.get("units") == "voxel":
             attributes = {"units": meaning.units} if meaning.units else {}
+        elif name == "source":
+            attributes = {**attributes, "files": list(files)}
         _plain(frames, name, shape, dtype, fill, ("t", *dimensions), attributes)
+    for label in labels:
+        text = {"description": "index of the text in `categories`; -1: empty", "categories": list(label.categories)}
+        fill = np.nan if label.values.dtype == np.float64 else -1
+        _plain(frames, label.name, (n,), label.values.dtype.name, fill, ("t",), text if label.categories else {})
+        _write_array(folder / "frame" / label.name, label.values)
+
+
+def _check_label(label: Label, n_frames: int) -> None:
+    if label.name in RESERVED:
+        raise ValueError(f"`{label.name}` is an array of the store's own, not a label")
+    if len(label.values) != n_frames:
+        raise ValueError(f"{len(label.values)} values of the label `{label.name}` for {n_frames} frames")
 
 
 def _rounding(layout: StoreLayout, keepbits: int | None) -> dict[str, Any]:

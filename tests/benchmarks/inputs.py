@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cryovox.tasks.ensemble.frames import AlignSettings, TrajectorySettings
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.ensemble.models import read_atoms_from_pdb
 from cryovox.tasks.ensemble.placement import place
 from cryovox.tasks.ensemble.trajectory import FrameReader, open_trajectory
@@ -69,7 +69,7 @@ def _trajectory(name: str, settings: TrajectorySettings, folder: Path, n_frames:
 
 def adk(n_frames: int) -> System:
     """As the quickstart selects, aligns and centres it."""
-    settings = TrajectorySettings("adk.pdb", "adk.xtc", select="protein", align=AlignSettings())
+    settings = TrajectorySettings("adk.xtc", "adk.pdb", select="protein", align=AlignSettings())
     return _trajectory("adk", settings, QUICKSTART, n_frames)
 
 
@@ -77,7 +77,7 @@ def solvated(n_frames: int) -> System:
     """The whole periodic box; TIP4P's MW sites have no mass and do not scatter."""
     from MDAnalysisTests.datafiles import GRO, XTC
 
-    settings = TrajectorySettings(Path(GRO).name, Path(XTC).name, select="not name MW")
+    settings = TrajectorySettings(Path(XTC).name, Path(GRO).name, select="not name MW")
     return _trajectory("solvated", settings, Path(GRO).parent, n_frames)
 
 

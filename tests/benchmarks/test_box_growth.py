@@ -14,7 +14,7 @@ CODE = r"""
 import json, re, sys, time, tempfile
 from pathlib import Path
 import numpy as np
-from cryovox.tasks.ensemble.frames import TrajectorySettings
+from cryovox.tasks.ensemble.settings import TrajectorySettings
 from cryovox.tasks.ensemble.placement import place
 from cryovox.tasks.ensemble.trajectory import FrameReader, open_trajectory
 from cryovox.tasks.grid import VoxelGrid

@@ -20,7 +20,7 @@ from cryovox.pipeline.clusters.profile import LocalProfile
 from cryovox.pipeline.documents.recipe import load_recipe
 from cryovox.pipeline.plan import SAMPLE, crew_of
 from cryovox.pipeline.scratch import MEMORY
-from cryovox.tasks.ensemble.frames import AlignSettings, TrajectorySettings
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.ensemble.specimen import SPACING, write_specimen
 from cryovox.tasks.ensemble.trajectory import FrameReader, open_trajectory
 from cryovox.tasks.errors import Refusal
@@ -156,7 +156,7 @@ def test_a_signal_ends_it_and_leaves_nothing(tmp_path, start, recipe, command, n
 
 def test_the_specimen_is_as_dense_as_a_protein_and_read_as_any_other(tmp_path):
     write_specimen(tmp_path, 1000, 5)
-    settings = TrajectorySettings("specimen.pdb", "specimen.dcd", align=AlignSettings())
+    settings = TrajectorySettings("specimen.dcd", "specimen.pdb", align=AlignSettings())
     ensemble = open_trajectory(settings, tmp_path)
     assert ensemble.n_frames == 5
     assert set(ensemble.atomic_numbers.tolist()) == {6, 7, 8, 16}

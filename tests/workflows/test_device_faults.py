@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
+from cryovox.tasks.ensemble.choice import FrameSlice
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.ensemble.trajectory import open_trajectory
 from cryovox.tasks.errors import DeviceLost, DeviceMemory, Problem
 from cryovox.tasks.grid import GridSettings, VoxelGrid, containing
@@ -235,7 +236,7 @@ def test_the_programs_own_errors_stay_as_they_are(fits):
 @pytest.fixture
 def job(tmp_path, quickstart):
     """`job(method)`: five frames of Cα atoms on coarse voxels, begun, under a lock of ours."""
-    settings = TrajectorySettings("adk.pdb", "adk.xtc", "name CA", FrameSlice(0, None, 20), AlignSettings())
+    settings = TrajectorySettings("adk.xtc", "adk.pdb", select="name CA", frames=FrameSlice(0, None, 20), align=AlignSettings())
     store, opened = tmp_path / "x.zarr", open_trajectory(settings, quickstart)
     certificate = CertificateSettings(frames=1, voxels=512)
 

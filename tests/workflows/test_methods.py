@@ -7,8 +7,9 @@ import pytest
 import zarr
 from scipy.spatial.transform import Rotation
 
-from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
+from cryovox.tasks.ensemble.choice import FrameSlice
 from cryovox.tasks.ensemble.poses import PoseSettings
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.errors import FrameFault, Refusal
 from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import CertificateSettings, RenderSettings
@@ -24,7 +25,7 @@ from cryovox.workflows.recipe import TrajectoryRecipe
 def of(method="gaussian", table="peng1996", b=60.0, **render):
     """Three frames of adenylate kinase's Cα and O atoms."""
     return TrajectoryRecipe(
-        TrajectorySettings("adk.pdb", "adk.xtc", "name CA O", FrameSlice(0, 90, 40), AlignSettings()),
+        TrajectorySettings("adk.xtc", "adk.pdb", select="name CA O", frames=FrameSlice(0, 90, 40), align=AlignSettings()),
         StoreSettings("x.zarr"),
         certificate=CertificateSettings(frames=2, voxels=512),
         scattering=ScatteringSettings(table, BFactorSettings(value=b)),

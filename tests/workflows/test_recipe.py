@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
+from cryovox.tasks.ensemble.choice import FrameSlice
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import RenderSettings
 from cryovox.tasks.store.layout import StoreSettings
 from cryovox.workflows.recipe import ABSENT, TrajectoryRecipe, differing, recipe_hash, store_deciding, to_plain
 
-RECIPE = TrajectoryRecipe(ensemble=TrajectorySettings("a.pdb", "b.xtc"), store=StoreSettings("a.zarr"))
+RECIPE = TrajectoryRecipe(ensemble=TrajectorySettings("b.xtc", "a.pdb"), store=StoreSettings("a.zarr"))
 
 
 def test_the_plain_recipe_holds_every_default():
@@ -43,9 +44,9 @@ def test_where_the_store_lies_decides_no_voxel():
         ({"render": RenderSettings(tolerance=1e-6)}, "render.tolerance"),
         ({"store": StoreSettings("a.zarr", "float16")}, "store.dtype"),
         ({"store": StoreSettings("a.zarr", keepbits=16)}, "store.keepbits"),
-        ({"ensemble": TrajectorySettings("a.pdb", "b.xtc", frames=FrameSlice(step=2))}, "ensemble.frames.step"),
-        ({"ensemble": TrajectorySettings("a.pdb", "b.xtc", align=AlignSettings())}, "ensemble.align"),
-        ({"ensemble": TrajectorySettings("a.pdb", "b.xtc", elements={"CAL": "Ca"})}, "ensemble.elements.CAL"),
+        ({"ensemble": TrajectorySettings("b.xtc", "a.pdb", frames=FrameSlice(step=2))}, "ensemble.frames.step"),
+        ({"ensemble": TrajectorySettings("b.xtc", "a.pdb", align=AlignSettings())}, "ensemble.align"),
+        ({"ensemble": TrajectorySettings("b.xtc", "a.pdb", elements={"CAL": "Ca"})}, "ensemble.elements.CAL"),
     ],
 )
 def test_every_other_key_changes_the_hash_and_is_named(change, key):
@@ -55,15 +56,15 @@ def test_every_other_key_changes_the_hash_and_is_named(change, key):
 
 
 def test_the_hash_is_sha256_of_sorted_compact_json():
-    elements = replace(RECIPE, ensemble=TrajectorySettings("a.pdb", "b.xtc", elements={"Å": "C"}))
+    elements = replace(RECIPE, ensemble=TrajectorySettings("b.xtc", "a.pdb", elements={"Å": "C"}))
     text = json.dumps(store_deciding(elements), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert '"elements":{"Å":"C"}' in text
     assert recipe_hash(elements) == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_the_order_of_keys_does_not_change_the_hash():
-    one = replace(RECIPE, ensemble=TrajectorySettings("a", "b", elements={"X": "C", "Y": "N"}))
-    other = replace(RECIPE, ensemble=TrajectorySettings("a", "b", elements={"Y": "N", "X": "C"}))
+    one = replace(RECIPE, ensemble=TrajectorySettings("b", "a", elements={"X": "C", "Y": "N"}))
+    other = replace(RECIPE, ensemble=TrajectorySettings("b", "a", elements={"Y": "N", "X": "C"}))
     assert recipe_hash(one) == recipe_hash(other)
 
 

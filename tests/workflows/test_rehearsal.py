@@ -18,10 +18,10 @@ from cryovox.workflows.rehearsal import OwnShards, on_trial, rates, rehearse, ro
 @pytest.fixture(scope="module")
 def job(quickstart, tmp_path_factory):
     """Cα atoms of 98 frames on coarse voxels, as `run` would resolve them; there is no store."""
-    from cryovox.tasks.ensemble.frames import TrajectorySettings
+    from cryovox.tasks.ensemble.settings import TrajectorySettings
 
     recipe = TrajectoryRecipe(
-        TrajectorySettings("adk.pdb", "adk.xtc", "name CA"),
+        TrajectorySettings("adk.xtc", "adk.pdb", select="name CA"),
         StoreSettings("x.zarr"),
         certificate=CertificateSettings(frames=8, voxels=512),
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
+from cryovox.tasks.ensemble.choice import FrameSlice
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.ensemble.trajectory import open_trajectory
 from cryovox.tasks.errors import FrameFault, LockLost
 from cryovox.tasks.grid import GridSettings, VoxelGrid, containing
@@ -30,7 +31,7 @@ from cryovox.workflows.recipe import TrajectoryRecipe
 
 @pytest.fixture(scope="module")
 def ensemble(quickstart):
-    settings = TrajectorySettings("adk.pdb", "adk.xtc", "name CA", FrameSlice(0, None, 20), AlignSettings())
+    settings = TrajectorySettings("adk.xtc", "adk.pdb", select="name CA", frames=FrameSlice(0, None, 20), align=AlignSettings())
     return settings, open_trajectory(settings, quickstart)
 
 

@@ -29,7 +29,8 @@ def written(path: Path, damaged: bool = False) -> np.ndarray:
     places = np.zeros((2, 3), np.int64)
     template.create(path, layout, {"recipe": "r"})
     size_, digest = write_shard(path, layout, 0, Bricks(3, np.array([0, 1]), places, values))
-    fields = {"source_frame": 0, "time": 0.0, "rotation": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))}
+    fields = {"source": 0, "source_frame": 0, "time": 0.0}
+    fields |= {"rotation": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))}
     fields |= {"translation": (0.0, 0.0, 0.0), "sum": 1.0, "min": 0.0, "max": 1.0, "mass": 1.0, "scale": 1.0, "lost": 0.0}
     done = FrameRecord(status=FrameStatus.DONE, **fields)
     frames = (done, done, replace(done, status=FrameStatus.FAILED))

@@ -60,7 +60,7 @@ def test_inputs_are_relative_to_the_recipe(tmp_path, monkeypatch):
 
 def test_two_keys_suffice_and_the_rest_are_the_dataclasses_defaults(recipe):
     least = recipe()
-    assert least == TrajectoryRecipe(ensemble=type(least.ensemble)("a.pdb", "b.xtc"), store=type(least.store)("a.zarr"))
+    assert least == TrajectoryRecipe(ensemble=type(least.ensemble)("b.xtc", "a.pdb"), store=type(least.store)("a.zarr"))
     assert type(least) is TrajectoryRecipe
 
 
@@ -166,11 +166,17 @@ def test_a_wrong_value_is_refused_at_its_line_with_what_is_wanted(problems, line
         ("topology: ''", "text"),
         ("topology: 3", 'in quotes: `topology: "3"`'),
         ("topology: [a.pdb, b.pdb]", "text"),
-        ("topology: null", "text"),
+        ("topology: 3", "text"),
         ("topology: a\nselect: ''", "text"),
         ("topology: a\nframes: {step: 0}", "at least 1"),
         ("topology: a\nframes: {start: 0.5}", "a whole number"),
         ("topology: a\nframes: 0:10", "a section with keys `start`, `stop`, `step`"),
+        ("topology: a\nframes: {random: 0}", "at least 1"),
+        ("topology: a\nframes: {diverse: 5, colour: 1}", "one of `diverse`, `of`, `select`"),
+        ("topology: a\nframes: {start: 0, stpo: 5}", "did you mean `stop`?"),
+        ("topology: a\nframes: [0, -1]", "a list, each a whole number at least 0"),
+        ("topology: a\ndrop: [water]", "did you mean `waters`?"),
+        ("topology: a\nsha256: {a: 3}", 'in quotes: `a: "3"`'),
         ("topology: a\nalign: first", "or null"),
         ("topology: a\nelements: {CAL: 20}", 'in quotes: `CAL: "20"`'),
         ("topology: a\nelements: [Ca]", "a section in which every value is text"),
@@ -224,10 +230,10 @@ def test_the_mantissa_bits_that_a_store_keeps(recipe, problems):
 
 
 def test_a_missing_key_names_its_parent(problems):
-    ((where, problem),) = problems("store: {path: a}\nensemble:\n  coordinates: b.xtc\n")
+    ((where, problem),) = problems("store: {path: a}\nensemble:\n  topology: b.pdb\n")
     assert where == "2"
-    assert problem.what == "`ensemble.topology` is missing"
-    assert problem.fix == "add `topology:` under `ensemble`"
+    assert problem.what == "`ensemble.coordinates` is missing"
+    assert problem.fix == "add `coordinates:` under `ensemble`"
     assert "PDB" in problem.wanted
 
 

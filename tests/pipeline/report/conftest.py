@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cryovox.pipeline.report import facts as report
-from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
+from cryovox.tasks.ensemble.choice import FrameSlice
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import CertificateSettings
 from cryovox.tasks.store import ledger
@@ -23,7 +24,7 @@ from cryovox.workflows.kinds import kind_of, open_ensemble
 from cryovox.workflows.recipe import TrajectoryRecipe, recipe_hash, store_deciding
 
 RECIPE = TrajectoryRecipe(
-    TrajectorySettings("adk.pdb", "adk.xtc", "name CA", FrameSlice(0, None, 12), AlignSettings()),
+    TrajectorySettings("adk.xtc", "adk.pdb", select="name CA", frames=FrameSlice(0, None, 12), align=AlignSettings()),
     StoreSettings("x.zarr"),
     certificate=CertificateSettings(frames=3, voxels=512),
     grid=GridSettings(voxel_size=2.5),
@@ -147,7 +148,7 @@ def commit() -> Callable[..., None]:
     """Commits records of shards that hold only zeros, and so have no file."""
     fields = {
         "status": FrameStatus.DONE, "rotation": ((1.0, 0.0, 0.0),) * 3, "translation": (0.0, 0.0, 0.0), "min": 0.0, "max": 2.0,
-        "scale": 9.0, "lost": 0.0,
+        "scale": 9.0, "lost": 0.0, "source": 0,
     }  # fmt: skip
 
     def write(path: Path, layout: StoreLayout, shards=None, engine: str = "none", **changes) -> None:

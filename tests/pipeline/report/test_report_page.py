@@ -15,9 +15,9 @@ from cryovox.pipeline.report import history
 from cryovox.pipeline.report import text as report_text
 from cryovox.pipeline.report.page import page
 from cryovox.tasks.ensemble.decoded import DecoderSettings
-from cryovox.tasks.ensemble.frames import AlignSettings, TrajectorySettings
 from cryovox.tasks.ensemble.maps import MapSettings
 from cryovox.tasks.ensemble.poses import PoseSettings
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.errors import Refusal
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store import ledger, template
@@ -26,7 +26,7 @@ from cryovox.tasks.values import Accuracy, FrameStatus
 from cryovox.workflows.provenance import ON_CARDS, PACKAGES
 from cryovox.workflows.recipe import DecoderRecipe, MapRecipe, TrajectoryRecipe, recipe_hash
 
-RECIPE = TrajectoryRecipe(TrajectorySettings("a.pdb", "b.xtc", align=AlignSettings()), StoreSettings("x.zarr"))
+RECIPE = TrajectoryRecipe(TrajectorySettings("b.xtc", "a.pdb", align=AlignSettings()), StoreSettings("x.zarr"))
 EVIL = "<script>alert('1')</script><img src=http://evil.example/x onerror=alert(1)>\"'&\x1b[31m\u202e\ud800"
 
 

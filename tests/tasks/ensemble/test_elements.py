@@ -49,12 +49,9 @@ def test_names_in_known_residues_need_no_element_column(name, residue, expected)
 @pytest.mark.parametrize(
     ("name", "residue"),
     [
-        ("EP", "WAT"),
-        ("EPW", "TIP4"),
-        ("LP1", "TIP5"),
+        ("EP", "LIG"),
         ("LP1", "ALA"),
-        ("MW", "SOL"),
-        ("M", "TP4"),
+        ("MW", "ION"),
         ("DCA", "ALA"),  # a Drude particle
         ("DOH2", "SWM4"),
         ("CA", "LIG"),  # carbon or calcium
@@ -116,9 +113,6 @@ def test_a_mass_decides_where_the_name_agrees(name, mass, expected):
         ("C1", 9.995),
         ("X1", 12.011),
         ("C1", 14.027),  # a united CH2
-        ("CA", 0.0),
-        ("DC1", 0.4),
-        ("LP1", 0.0),
     ],
 )
 def test_a_mass_against_the_name_decides_nothing(name, mass):
@@ -131,9 +125,20 @@ def test_repartitioned_and_united_masses_do_not_upset_known_names(name, mass, ex
     assert number(name, "ALA", mass=mass) == expected
 
 
-def test_a_massless_site_is_no_atom_whatever_its_name():
-    with pytest.raises(Refusal):
-        number("CA", "ALA", mass=0.0)
+@pytest.mark.parametrize(("name", "residue"), [("EP", "WAT"), ("EPW", "TIP4"), ("LP1", "TIP5"), ("MW", "SOL"), ("M", "TP4")])
+def test_virtual_sites_of_water_are_no_atoms(name, residue):
+    assert number(name, residue) == 0
+
+
+@pytest.mark.parametrize("site", [kind("CA", "ALA", mass=0.0), kind("DC1", mass=0.4), kind("LP1", mass=0.0), kind("M", "X", "C", 0.0)])
+def test_a_massless_site_is_no_atom_whatever_its_name_and_is_counted(site):
+    numbers, notes = resolve([kind("N", "ALA", mass=14.0, count=3), site], {})
+    assert numbers.tolist() == [N, 0]
+    assert notes == ("elements: 3 atoms from names", f"left out: 1 sites that are no atoms, {site.name} (1 in {site.residue})")
+
+
+def test_masses_that_are_all_zero_are_none():
+    assert number("CA", "ALA", mass=0.0) == C
 
 
 @pytest.mark.parametrize("row", [kind("CA", "ALA", element="CA"), kind("CA", "ALA", mass=40.08), kind("HG", "CYS", element="Hg")])
@@ -150,12 +155,12 @@ def test_the_recipes_map_wins_over_everything():
 
 
 def test_the_refusal_names_every_name_residue_and_count_and_its_line_answers_it():
-    rows = [kind("C1", "LIG", count=2), kind("O1'", "LIG"), kind("MW", "SOL", count=300), kind("MW", "WAT", count=7)]
+    rows = [kind("C1", "LIG", count=2), kind("O1'", "LIG"), kind("MW", "XYZ", count=300), kind("MW", "LIG", count=7)]
     with pytest.raises(Refusal) as refused:
         resolve(rows, {})
     (problem,) = refused.value.problems
     assert problem.what == "the element of 310 atoms is unclear"
-    assert problem.got == "C1 (2 in LIG), O1' (1 in LIG), MW (300 in SOL, 7 in WAT)"
+    assert problem.got == "C1 (2 in LIG), O1' (1 in LIG), MW (300 in XYZ, 7 in LIG)"
     assert """elements: {C1: C, "O1'": O, MW: "?"}""" in problem.fix
     assert "not name C1 O1' MW" in problem.fix
     numbers, _ = resolve(rows[:2], {"C1": "C", "O1'": "O"})

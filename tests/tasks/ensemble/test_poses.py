@@ -59,7 +59,7 @@ def refused(opened):
 def batch(f: int = 4, m: int = 7, seed: int = 0) -> FrameBatch:
     rng = np.random.default_rng(seed)
     positions = rng.normal(scale=15, size=(f, m, 3)).astype(np.float32) + np.float32(40)
-    raw = RawFrames(np.arange(f) * 2, np.arange(f) * 1.5, positions)
+    raw = RawFrames(np.arange(f) * 2, np.arange(f) * 1.5, positions, np.zeros((f, 3, 3)))
     return place(np.arange(f), raw, placement_on(positions[0].astype(float), np.arange(m), center=True))
 
 

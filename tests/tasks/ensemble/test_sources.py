@@ -48,13 +48,13 @@ def test_copies_have_one_digest(quickstart, large, tmp_path):
 def test_each_bad_file_is_named_with_its_key(tmp_path):
     (tmp_path / "folder.xtc").mkdir()
     (tmp_path / "empty.xtc").touch()
-    (tmp_path / "other.nc").write_bytes(b"CDF")
+    (tmp_path / "other.txt").write_bytes(b"CDF")
     os.mkfifo(tmp_path / "pipe.xtc")
     for name, what in [
         ("folder.xtc", "folder"),
         ("empty.xtc", "empty"),
         ("pipe.xtc", "no ordinary file"),
-        ("other.nc", "kind of file"),
+        ("other.txt", "kind of file"),
         ("missing.xtc", "no such file"),
         ("nowhere/missing.xtc", "no such file"),
     ]:

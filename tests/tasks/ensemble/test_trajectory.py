@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from MDAnalysisTests import datafiles
 
-from cryovox.tasks.ensemble.frames import AlignSettings, FrameSlice, TrajectorySettings
-from cryovox.tasks.ensemble.headers import dcd_layout
+from cryovox.tasks.decoding.headers import dcd_layout
+from cryovox.tasks.decoding.sandbox import Sandbox
+from cryovox.tasks.ensemble.choice import FrameSlice
 from cryovox.tasks.ensemble.placement import place
-from cryovox.tasks.ensemble.sandbox import Sandbox
-from cryovox.tasks.ensemble.trajectory import FrameReader, open_trajectory
+from cryovox.tasks.ensemble.reader import FrameReader
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
+from cryovox.tasks.ensemble.trajectory import open_trajectory
 from cryovox.tasks.errors import DecoderFault, FrameFault, Refusal
 
 PAIRS = {
@@ -48,7 +50,7 @@ def sandbox():
 
 
 def settings(pair: str = "pdb+xtc", **changes) -> TrajectorySettings:
-    return replace(TrajectorySettings(*PAIRS[pair]), **changes)
+    return replace(TrajectorySettings(*reversed(PAIRS[pair])), **changes)
 
 
 def problems(wanted: TrajectorySettings, folder: Path, sandbox: Sandbox):
@@ -88,11 +90,10 @@ def test_psf_and_pdb_give_the_same_elements_and_the_same_molecule(folder, sandbo
         np.testing.assert_allclose(a.read(np.array([50])).positions, b.read(np.array([50])).positions, atol=0.0051)
 
 
-def test_gro_names_resolve_water_and_ions_too_but_not_virtual_sites(folder, sandbox):
-    (problem,) = problems(settings("gro+trr"), folder, sandbox)
-    assert problem.got == "MW (11084 in SOL)"
-    ensemble = open_trajectory(settings("gro+trr", select="not name MW"), folder, sandbox)
+def test_gro_names_resolve_water_and_ions_too_and_leave_out_virtual_sites(folder, sandbox):
+    ensemble = open_trajectory(settings("gro+trr"), folder, sandbox)
     assert np.bincount(ensemble.atomic_numbers)[[8, 11]].tolist() == [11084 + 320, 4]
+    assert "left out: 11084 sites that are no atoms, MW (11084 in SOL)" in ensemble.notes
 
 
 def test_the_quickstart_closes_by_six_point_eight_angstrom(folder, sandbox):
@@ -130,7 +131,7 @@ def test_distances_in_a_selection_are_those_of_the_first_frame_taken(pair, folde
 def test_an_ensemble_travels_by_pickle(folder, sandbox):
     ensemble = open_trajectory(settings(align=AlignSettings()), folder, sandbox)
     copy = pickle.loads(pickle.dumps(ensemble))
-    np.testing.assert_array_equal(copy.trajectory.offsets, ensemble.trajectory.offsets)
+    np.testing.assert_array_equal(copy.trajectory.parts[0].offsets, ensemble.trajectory.parts[0].offsets)
     np.testing.assert_array_equal(copy.placement.reference, ensemble.placement.reference)
     assert [source.name for source in copy.sources] == ["adk.pdb", "adk.xtc"]
 
@@ -139,9 +140,9 @@ def test_the_client_imports_neither_mdanalysis_nor_jax(folder):
     code = f"""
 import sys
 from pathlib import Path
-from cryovox.tasks.ensemble.frames import TrajectorySettings
+from cryovox.tasks.ensemble.settings import TrajectorySettings
 from cryovox.tasks.ensemble.trajectory import open_trajectory
-assert len(open_trajectory(TrajectorySettings("adk.pdb", "adk.xtc"), Path({str(folder)!r})).source_frames) == 98
+assert len(open_trajectory(TrajectorySettings("adk.xtc", "adk.pdb"), Path({str(folder)!r})).source_frames) == 98
 print(sorted({{"MDAnalysis", "jax", "dask", "yaml"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
@@ -156,16 +157,18 @@ def test_a_file_that_brings_the_child_down_is_refused(folder):
             return super().request(message, 0.0)
 
     with Doomed() as doomed:
-        (problem,) = problems(settings(), folder, doomed)
-    assert problem.what == "decoding these files brings the decoder down"
-    assert "gave no answer" in problem.got
+        found = problems(settings(), folder, doomed)
+    assert [problem.where.split(":")[0] for problem in found] == ["ensemble.coordinates", "ensemble.topology"]
+    for problem in found:
+        assert problem.what == "decoding this file brings the decoder down"
+        assert "gave no answer" in problem.got
 
 
 # What is refused
 
 
 def test_missing_files_and_bad_maps_are_told_together(folder, sandbox):
-    wanted = TrajectorySettings("no.pdb", "no.xtc", elements={"CA": "Q"})
+    wanted = TrajectorySettings("no.xtc", "no.pdb", elements={"CA": "Q"})
     found = problems(wanted, folder, sandbox)
     assert [problem.where.split(":")[0] for problem in found] == [
         "ensemble.topology",
@@ -199,15 +202,15 @@ def test_each_bad_setting_is_named_with_its_key(changes, where, got, folder, san
 
 def test_all_problems_of_a_recipe_are_told_together(folder, sandbox):
     wanted = TrajectorySettings(
-        "adk.pdb", "adk_oplsaa.xtc", select="protein", align=AlignSettings(select="name Q"), frames=FrameSlice(10)
+        "adk_oplsaa.xtc", "adk.pdb", select="protein", align=AlignSettings(select="name Q"), frames=FrameSlice(10)
     )
     found = problems(wanted, folder, sandbox)
     assert [problem.what for problem in found] == [
+        "the choice of frames is empty",
         "topology and trajectory do not belong together",
         "the selection is empty",
-        "the frame slice is empty",
     ]
-    assert found[0].got == "3341 atoms in the topology, 47681 in the trajectory"
+    assert found[1].got == "3341 atoms in the topology, 47681 in the trajectory"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +231,7 @@ def test_what_no_parser_reads_is_refused_in_the_parsers_words(name, content, fol
     (tmp_path / name).write_bytes(content)
     is_topology = Path(name).suffix in (".pdb", ".psf", ".gro")
     topology, coordinates = (name, folder / "adk.xtc") if is_topology else (folder / "adk.pdb", name)
-    (problem,) = problems(TrajectorySettings(str(topology), str(coordinates)), tmp_path, sandbox)
+    (problem,) = problems(TrajectorySettings(str(coordinates), str(topology)), tmp_path, sandbox)
     assert "cannot be read as" in problem.what
     assert problem.where == f"ensemble.{'topology' if is_topology else 'coordinates'}: {tmp_path / name}"
     assert problem.got
@@ -237,7 +240,7 @@ def test_what_no_parser_reads_is_refused_in_the_parsers_words(name, content, fol
 @pytest.mark.parametrize(("true", "said"), [("adk.xtc", "dcd"), ("adk_dims.dcd", "xtc"), ("adk.xtc", "trr")])
 def test_an_extension_that_lies_is_refused(true, said, folder, sandbox, tmp_path):
     shutil.copy(folder / true, tmp_path / f"lie.{said}")
-    (problem,) = problems(TrajectorySettings(str(folder / "adk.pdb"), f"lie.{said}"), tmp_path, sandbox)
+    (problem,) = problems(TrajectorySettings(f"lie.{said}", str(folder / "adk.pdb")), tmp_path, sandbox)
     assert problem.what == f"the file cannot be read as {said.upper()}"
 
 
@@ -276,14 +279,14 @@ def test_a_trajectory_without_one_whole_frame_is_refused(name, folder, sandbox, 
     assert problem.what == "the trajectory holds no complete frame"
 
 
-def poison(path: Path, frame: int, value: float) -> None:
+def poison(path: Path, frame: int, value: float | np.ndarray) -> None:
     """Overwrite all coordinates of one DCD frame."""
     with path.open("r+b") as file:
         layout = dcd_layout(file)
         start = layout.header + layout.first + (frame - 1) * layout.frame
         for axis in range(3):
             file.seek(start + axis * (layout.n_atoms + 2) * 4 + 4)
-            file.write(np.full(layout.n_atoms, value, "<f4").tobytes())
+            file.write(np.broadcast_to(np.asarray(value, "<f4"), layout.n_atoms).tobytes())
 
 
 @pytest.mark.parametrize(("value", "reason"), [(np.nan, "not finite"), (np.inf, "not finite"), (0.0, "exactly 0, 0, 0")])
@@ -304,7 +307,7 @@ def test_a_frame_that_cannot_be_true_is_named(value, reason, folder, sandbox, tm
 
 def test_atoms_on_one_line_are_not_superposed(folder, sandbox, tmp_path):
     path = Path(shutil.copy(folder / "adk_dims.dcd", tmp_path))
-    poison(path, 7, 3.5)
+    poison(path, 7, np.arange(3341) * 1.5)
     wanted = replace(settings("psf+dcd", align=AlignSettings(), frames=FrameSlice(7)), coordinates=str(path))
     (problem,) = problems(wanted, folder, sandbox)
     assert "fix no orientation" in problem.what
@@ -368,7 +371,7 @@ def test_large_reads_are_cut_into_answers_of_bounded_size(folder, sandbox, monke
     ensemble = open_trajectory(settings(), folder, sandbox)
     with FrameReader(ensemble.trajectory, sandbox) as reader:
         whole = reader.read(np.arange(7))
-        monkeypatch.setattr("cryovox.tasks.ensemble.trajectory._AT_ONCE", 3341 * 12 * 2)
+        monkeypatch.setattr("cryovox.tasks.ensemble.reader._AT_ONCE", 3341 * 12 * 2)
         parts = reader.read(np.arange(7))
         assert parts.positions.tobytes() == whole.positions.tobytes()
         assert parts.times.tolist() == whole.times.tolist()
@@ -382,7 +385,7 @@ def test_names_with_spaces_and_signs_are_read(folder, sandbox, tmp_path):
     odd.mkdir()
     shutil.copy(folder / "adk.pdb", odd / "ä b.PDB")
     shutil.copy(folder / "adk.xtc", odd / "ä b.XTC")
-    ensemble = open_trajectory(TrajectorySettings("ä b.PDB", "ä b.XTC"), odd, sandbox)
+    ensemble = open_trajectory(TrajectorySettings("ä b.XTC", "ä b.PDB"), odd, sandbox)
     with FrameReader(ensemble.trajectory, sandbox) as reader:
         assert reader.read(np.array([97])).positions.shape == (1, 3341, 3)
     assert ensemble.sources[1].name == "ä b.XTC"

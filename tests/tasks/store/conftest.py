@@ -47,6 +47,7 @@ def record_of(layout: StoreLayout, shard: int, size: int, sha256: str, **changes
         FrameRecord(
             **{
                 "status": FrameStatus.DONE,
+                "source": frame // 40,
                 "source_frame": 3 * frame,
                 "time": 100.0 + 0.5 * frame,
                 "rotation": ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, frame / 3)),

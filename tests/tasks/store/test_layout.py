@@ -102,7 +102,7 @@ def test_a_store_knows_its_layout(tmp_path: Path, layout: StoreLayout):
     template.create(tmp_path / "a.zarr", layout, {"recipe": {"tolerance": 1e-5}})
     found, attributes = read_layout(tmp_path / "a.zarr")
     assert found == layout
-    assert attributes == {"schema": 2, "complete": False, "recipe": {"tolerance": 1e-5}}
+    assert attributes == {"schema": 3, "complete": False, "recipe": {"tolerance": 1e-5}}
 
 
 def _nothing(path: Path) -> None:
@@ -131,7 +131,7 @@ def _zarr_with_odd_attributes(path: Path) -> None:
 
 
 def _without_potential(path: Path) -> None:
-    zarr.create_group(path, attributes={"cryovox": {"schema": 2}})
+    zarr.create_group(path, attributes={"cryovox": {"schema": 3}})
 
 
 @pytest.mark.parametrize(
@@ -151,20 +151,22 @@ def _edit(file: Path, change) -> None:
 
 
 def test_a_store_of_a_newer_schema_is_refused(begun: Path):
-    _edit(begun / "zarr.json", lambda v: v["attributes"]["cryovox"].update(schema=3))
+    _edit(begun / "zarr.json", lambda v: v["attributes"]["cryovox"].update(schema=4))
     with pytest.raises(Refusal, match="newer cryovox"):
         read_layout(begun)
 
 
-def test_a_store_of_an_older_schema_is_told_what_it_is_and_what_to_do(begun: Path):
-    """Its shards lay in folders, `c/0/0/0/0`, and would be taken for missing."""
-    _edit(begun / "zarr.json", lambda v: v["attributes"]["cryovox"].update(schema=1))
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_store_of_an_older_schema_is_told_what_it_is_and_what_to_do(begun: Path, schema: int):
+    """Of the first, shards lay in folders, `c/0/0/0/0`, and would be taken for missing; the second's records name no file of
+    frames, and would be taken for damaged."""
+    _edit(begun / "zarr.json", lambda v: v["attributes"]["cryovox"].update(schema=schema))
     keys = {"chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}}}
     _edit(begun / "potential" / "zarr.json", lambda v: v.update(keys))
     with pytest.raises(Refusal, match="earlier cryovox") as caught:
         read_layout(begun)
     (problem,) = caught.value.problems
-    assert (problem.where, problem.got, problem.wanted) == (str(begun), "schema 1", "schema 2")
+    assert (problem.where, problem.got, problem.wanted) == (str(begun), f"schema {schema}", "schema 3")
     assert "store.path" in problem.fix
     assert "Zarr" in problem.fix
 

@@ -24,6 +24,7 @@ counts = st.integers(-(2**63), 2**63 - 1)
 frame_fields = st.fixed_dictionaries(
     {
         "status": st.sampled_from(FrameStatus),
+        "source": counts,
         "source_frame": counts,
         "rotation": st.tuples(triples, triples, triples),
         "translation": triples,
@@ -62,6 +63,28 @@ def test_numbers_that_are_not_finite_come_back(one: Path, make_record):
     assert json.loads(text, parse_constant=pytest.fail)["frames"][0]["time"] == "nan"
 
 
+def test_a_skipped_frame_comes_back(one: Path, make_record):
+    """It has no statistics and no pose, but a place in its file and a reason."""
+    nothing = dict.fromkeys(("sum", "min", "max", "mass", "scale", "lost"), math.nan)
+    pose = {"rotation": ((math.nan,) * 3,) * 3, "translation": (math.nan,) * 3}
+    told = {
+        "status": FrameStatus.SKIPPED,
+        "source": 2,
+        "source_frame": 7,
+        "time": math.nan,
+        "reason": "b.xtc: atom 3 is not finite",
+    }
+    record = make_record(ONE, 0, 0, "", **nothing, **pose, **told)
+    ledger.commit(one, ONE, record)
+    found = ledger.read(one, ONE, 0)
+    assert repr(found) == repr(record)  # NaN is not NaN, but its repr tells
+    assert found is not None
+    assert found.frames[0].mass_error(1.25) is None
+    survey = ledger.survey(one, ONE)
+    assert survey.frames[FrameStatus.SKIPPED] == 1
+    assert survey.reasons == [(0, FrameStatus.SKIPPED, "b.xtc: atom 3 is not finite")]
+
+
 def test_numpy_numbers_are_written_like_pythons(one: Path, make_record):
     ledger.commit(one, ONE, make_record(ONE, 0, 1, ""))
     plain = ONE.record_file(one, 0).read_bytes()
@@ -79,7 +102,8 @@ def test_the_longest_record_fits(tmp_path: Path, character: str, n_frames: int, 
     (tmp_path / "ledger").mkdir()
     long = -1.2345678901234567e-300
     changes = dict.fromkeys(("time", "sum", "min", "max", "mass", "lost"), long)
-    changes |= {"rotation": ((long,) * 3,) * 3, "translation": (long,) * 3, "source_frame": -(2**63), "reason": character * 1000}
+    changes |= {"rotation": ((long,) * 3,) * 3, "translation": (long,) * 3, "reason": character * 1000}
+    changes |= dict.fromkeys(("source", "source_frame"), -(2**63))
     changes["accuracy"] = Accuracy(long, long, long, long, 2**62)
     ledger.commit(tmp_path, layout, make_record(layout, 0, 2**62, "f" * 64, **changes))
     data = layout.record_file(tmp_path, 0).read_bytes()

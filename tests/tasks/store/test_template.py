@@ -16,7 +16,7 @@ from cryovox.tasks.errors import Refusal, StoreDamage
 from cryovox.tasks.store import atomic, ledger, template
 from cryovox.tasks.store.layout import StoreLayout, read_layout
 from cryovox.tasks.store.shard import write_shard
-from cryovox.tasks.values import FrameStatus
+from cryovox.tasks.values import FrameStatus, Label, Labels
 
 
 def _tree(folder: Path) -> dict[str, bytes]:
@@ -58,6 +58,7 @@ def test_xarray_opens_the_frames(finished):
         assert (frames["status"].values == FrameStatus.DONE).all()
         assert frames["rotation"].dims == ("t", "row", "column")
         assert frames["rotation"].shape == (67, 3, 3)
+        np.testing.assert_array_equal(frames["source"].values, [0] * 40 + [1] * 27)
         np.testing.assert_array_equal(frames["source_frame"].values, 3 * np.arange(67))
         np.testing.assert_array_equal(frames["sum"].values, np.arange(67) + 1 / 3)
         np.testing.assert_array_equal(frames["translation"].values[:, 0], 0.1 * np.arange(67))
@@ -147,11 +148,11 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path, layout: StoreLayout, make
 def test_attributes_say_whether_the_store_is_complete(tmp_path: Path, small: StoreLayout, do_shard):
     path = tmp_path / "a.zarr"
     template.create(path, small, {"recipe": "r"})
-    assert read_layout(path)[1] == {"schema": 2, "complete": False, "recipe": "r"}
+    assert read_layout(path)[1] == {"schema": 3, "complete": False, "recipe": "r"}
     for shard in range(3):
         do_shard(path, small, shard)
     template.finish(path, small, {"certificate": 1e-6})
-    assert read_layout(path)[1] == {"schema": 2, "complete": True, "recipe": "r", "certificate": 1e-6}
+    assert read_layout(path)[1] == {"schema": 3, "complete": True, "recipe": "r", "certificate": 1e-6}
 
 
 def test_frames_without_a_record_cannot_be_finished(tmp_path: Path, small: StoreLayout, do_shard):
@@ -270,3 +271,75 @@ def test_more_frames_than_one_chunk_of_the_frame_arrays(tmp_path: Path, small: S
     np.testing.assert_array_equal(root["t"][:], [100, 100.5, 101])
     np.testing.assert_array_equal(root["z"][:], small.grid.coordinates(0))
     np.testing.assert_array_equal(root["frame/rotation"][:, 2, 2], [0, 1 / 3, 2 / 3])
+
+
+STATES = Label("state", np.array([1, -1, 0]), ("closed", 'öffen, "half"'))
+LABELS = Labels((STATES, Label("cluster", np.array([3, 2**62, -1])), Label("weight", np.array([0.5, np.nan, 1.0]))))
+
+
+def test_labels_are_there_from_the_beginning(tmp_path: Path, small: StoreLayout, do_shard, monkeypatch):
+    """For Zarr and xarray; `finish` leaves them as they are, whatever their number of chunks."""
+    path, others = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    template.create(path, small, {}, labels=LABELS)
+    monkeypatch.setattr(template, "FRAMES_PER_CHUNK", 2)
+    template.create(others, small, {}, labels=LABELS)
+    for store in (path, others):
+        _has_labels(store)
+        for shard in range(3):
+            do_shard(store, small, shard)
+        template.finish(store, small)
+        _has_labels(store)
+    ome_zarr_models.v05.Image.from_zarr(zarr.open_group(path, mode="r"))
+
+
+def _has_labels(store: Path) -> None:
+    group = zarr.open_group(store, mode="r")["frame"]
+    assert set(group) == {*template.FRAME_ARRAYS, "state", "cluster", "weight"}
+    assert group["state"].dtype == group["cluster"].dtype == np.int64
+    assert group["state"].attrs["categories"] == ["closed", 'öffen, "half"']
+    assert "categories" not in group["cluster"].attrs
+    with xarray.open_zarr(store, group="frame", consolidated=False) as frames:
+        for label in LABELS.columns:
+            assert frames[label.name].dims == ("t",)
+            assert frames[label.name].dtype == label.values.dtype
+            np.testing.assert_array_equal(frames[label.name].values, label.values)
+
+
+@pytest.mark.parametrize("name", ["status", "mass", "source", "t", "row"])
+def test_a_label_never_takes_the_place_of_the_stores_own(tmp_path: Path, small: StoreLayout, name: str):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        template.create(tmp_path / "a.zarr", small, {}, labels=Labels((Label(name, np.zeros(3)),)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_label_has_a_value_for_every_frame(tmp_path: Path, small: StoreLayout):
+    with pytest.raises(ValueError, match="2 values"):
+        template.create(tmp_path / "a.zarr", small, {}, labels=Labels((Label("state", np.zeros(2)),)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_files_of_the_frames_are_named_where_they_are_counted(tmp_path: Path, small: StoreLayout):
+    path = tmp_path / "a.zarr"
+    template.create(path, small, {"sources": []}, files=("b.xtc", "a.xtc"))
+    assert zarr.open_group(path, mode="r")["frame/source"].attrs["files"] == ["b.xtc", "a.xtc"]
+    assert zarr.open_group(path, mode="r")["frame/source"][:].tolist() == [-1, -1, -1]
+
+
+def test_a_skipped_frame_is_gathered(tmp_path: Path, small: StoreLayout, make_record):
+    """Its place is known; the rest of it is NaN, and the steps of the others' times stay even."""
+    path, nothing = tmp_path / "a.zarr", dict.fromkeys(("time", "sum", "min", "max", "mass", "scale", "lost"), math.nan)
+    template.create(path, small, {})
+    pose = {"rotation": ((math.nan,) * 3,) * 3, "translation": (math.nan,) * 3}
+    skipped = {"status": FrameStatus.SKIPPED, "source": 1, "source_frame": 44, "reason": "cut short"}
+    for shard in range(3):
+        ledger.commit(path, small, make_record(small, shard, 0, "", **({**nothing, **pose, **skipped} if shard == 1 else {})))
+    template.finish(path, small)
+    frames = zarr.open_group(path, mode="r")["frame"]
+    assert frames["status"][:].tolist() == [1, 2, 1]
+    assert frames["source"][:].tolist() == [0, 1, 0]
+    assert frames["source_frame"][:].tolist() == [0, 44, 6]
+    for name in ("rotation", "translation", "sum", "min", "max", "mass", "lost"):
+        assert np.isnan(frames[name][1]).all()
+        assert np.isfinite(frames[name][:][[0, 2]]).all()
+    (multiscale,) = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]["multiscales"]
+    assert multiscale["axes"][0]["unit"] == "picosecond"

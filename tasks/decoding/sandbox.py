@@ -12,7 +12,7 @@ from collections import deque
 from types import TracebackType
 
 from ..errors import DecoderFault
-from .wire import Message, WireError, receive, send
+from .wire import Message, Room, WireError, receive, send
 
 MEMORY = 8 << 30
 """Bytes of address space that a child may take."""
@@ -21,13 +21,14 @@ START = 120.0
 READ = 120.0
 """Seconds for one batch of frames."""
 
-_MODULE = "cryovox.tasks.ensemble.decoder"
+_MODULE = "cryovox.tasks.decoding.decoder"
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 
 
 class Sandbox:
     """One child process, one request at a time; safe to share between threads, never to pickle.
 
+    The child may take `memory` bytes of address space, write no file and dump no core; each request may limit its processor time.
     Raises `DecoderFault` whenever the child dies, does not answer in time or answers nonsense; it is killed and reaped then, and
     the next request gets a new one. On Linux the child also dies with the thread that started it: that heals the same way.
     """
@@ -36,6 +37,7 @@ class Sandbox:
         self._memory = memory
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._room: Room | None = None
         self._end: weakref.finalize | None = None
         self._words: deque[bytes] = deque(maxlen=64)
 
@@ -55,11 +57,15 @@ class Sandbox:
         with self._lock:
             self._start()
 
-    def request(self, message: Message, timeout: float) -> Message:
-        """The child's answer to `message`, within `timeout` seconds."""
+    def request(self, message: Message, timeout: float, cpu: float | None = None) -> Message:
+        """The child's answer to `message`, within `timeout` seconds, of which it may compute for `cpu`.
+
+        The first tells a file system that hangs, the second a decoder that runs in circles.
+        """
+        limited = message if cpu is None else Message({**message.head, "cpu": cpu}, message.arrays)
         with self._lock:
             self._start()
-            return self._exchange(message, timeout)
+            return self._exchange(limited, timeout)
 
     def close(self) -> None:
         """Kill and reap the child: it holds nothing that needs saving."""
@@ -71,15 +77,24 @@ class Sandbox:
             return
         self._discard()
         self._words.clear()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE, str(os.getpid()), str(self._memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env={**os.environ, **_ONE_THREAD},
-        )
-        self._end = weakref.finalize(self, _kill, self._process)
+        self._room = Room.made()
+        inherited = () if self._room is None else (self._room.descriptor,)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", _MODULE, *map(str, (os.getpid(), self._memory, *inherited))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                pass_fds=inherited,
+                env={**os.environ, **_ONE_THREAD},
+            )
+        except BaseException:
+            if self._room is not None:
+                self._room.close()
+            self._room = None
+            raise
+        self._end = weakref.finalize(self, _kill, self._process, self._room)
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
         self._exchange(None, START)
@@ -90,10 +105,10 @@ class Sandbox:
         deadline = time.monotonic() + timeout
         try:
             if message is not None:
-                send(message, lambda view: self._write(process, view, deadline))
-            return receive(lambda view: self._fill(process, view, deadline))
+                send(message, lambda view: self._write(process, view, deadline), self._room)
+            return receive(lambda view: self._fill(process, view, deadline), self._room)
         except (EOFError, BrokenPipeError):
-            raise self._fault(self._epitaph(process)) from None
+            raise self._fault(self._epitaph(process, message)) from None
         except TimeoutError:
             raise self._fault(f"gave no answer in {timeout:.0f} s and was killed") from None
         except WireError as error:
@@ -139,11 +154,13 @@ class Sandbox:
             if pipe in ready:
                 return
 
-    def _epitaph(self, process: subprocess.Popen[bytes]) -> str:
+    def _epitaph(self, process: subprocess.Popen[bytes], message: Message | None) -> str:
         try:
             code = process.wait(5)
         except subprocess.TimeoutExpired:
             return "closed its pipe and was killed"
+        if code == -signal.SIGXCPU and message is not None and "cpu" in message.head:
+            return f"computed for more than {message.head['cpu']:.0f} s and was killed by SIGXCPU"
         if code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return f"ended with exit code {code}"
@@ -162,12 +179,14 @@ class Sandbox:
     def _discard(self) -> None:
         if self._end is not None:
             self._end()
-        self._process = self._end = None
+        self._process = self._end = self._room = None
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes], room: Room | None) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
+    if room is not None:
+        room.close()

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryovox.tasks.ensemble.sandbox import Sandbox
-from cryovox.tasks.ensemble.wire import Message
+from cryovox.tasks.decoding.sandbox import Sandbox
+from cryovox.tasks.decoding.wire import Message
 from cryovox.tasks.errors import DecoderFault
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -108,6 +108,100 @@ def test_a_child_that_floods_stderr_still_answers(sandbox, request_one, monkeypa
     sandbox.close()
 
 
+OTHER = """
+import os, sys, time
+import numpy as np
+from cryovox.tasks.decoding.child import serve
+from cryovox.tasks.decoding.wire import Message
+
+def spin(head, arrays):
+    while True:
+        pass
+
+def lie(head, arrays):
+    os.write(OUT, b"\\0\\0\\0\\x50" + b"nonsense" * 10)
+    return Message({})
+
+def echo(head, arrays):
+    return Message({}, arrays)
+
+OUT = os.dup(1)
+serve({"spin": spin, "lie": lie, "echo": echo}, *map(int, sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def other(tmp_path, monkeypatch):
+    """A child that does what decoders do at their worst."""
+    (tmp_path / "worst_decoder.py").write_text(OTHER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("cryovox.tasks.decoding.sandbox._MODULE", "worst_decoder")
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+def test_a_decoder_that_runs_in_circles_is_ended_by_its_processor_time(other):
+    begin = time.monotonic()
+    with pytest.raises(DecoderFault, match="computed for more than 1 s and was killed by SIGXCPU"):
+        other.request(Message({"do": "spin"}), 60.0, cpu=1.0)
+    assert time.monotonic() - begin < 30
+    assert other.pid is None
+
+
+def test_a_child_that_answers_nonsense_is_replaced(other):
+    array = np.arange(5)
+    other.start()
+    first = other.pid
+    with pytest.raises(DecoderFault, match="answered nonsense"):
+        other.request(Message({"do": "lie"}), 30.0)
+    assert gone(first)
+    np.testing.assert_array_equal(other.request(Message({"do": "echo"}, {"a": array}), 30.0).arrays["a"], array)
+
+
+def test_without_shared_memory_arrays_come_through_the_pipe(other, monkeypatch):
+    monkeypatch.setattr("cryovox.tasks.decoding.sandbox.Room.made", lambda: None)
+    array = np.random.default_rng(0).normal(size=(300, 1000))
+    np.testing.assert_array_equal(other.request(Message({"do": "echo"}, {"a": array}), 30.0).arrays["a"], array)
+
+
+def test_nothing_of_the_shared_memory_is_left_however_child_and_sandbox_end(other):
+    def open_files() -> set[str]:
+        links = (os.path.realpath(link) for link in Path("/proc/self/fd").iterdir())
+        return {link for link in links if "memfd:cryovox" in link}
+
+    before = open_files()
+    for _ in range(2):
+        other.request(Message({"do": "echo"}, {"a": np.zeros(1 << 18)}), 30.0)
+        os.kill(other.pid, signal.SIGKILL)
+        assert os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    other.close()
+    assert open_files() == before
+    assert not list(Path("/dev/shm").glob("*cryovox*"))
+
+
+def test_batches_come_nearly_as_fast_as_without_a_child(quickstart):
+    """At most 1.3 times the time where nothing else runs (measured 1.0 to 1.2); the bound leaves room for a busy machine."""
+    from cryovox.tasks.decoding.decoder import read
+    from cryovox.tasks.decoding.formats import open_frames
+
+    path = str(quickstart / "adk.xtc")
+    with open_frames(path, "xtc", None) as file:
+        offsets, frames, n = file.index().offsets, np.arange(64), file.n_atoms
+    head = {"do": "read", "path": path, "format": "xtc", "n_atoms": n}
+    message = Message(head, {"frames": frames, "offsets": offsets[frames], "selection": np.arange(n)})
+    there, here = [], []
+    with Sandbox() as sandbox:
+        for _ in range(12):
+            begin = time.perf_counter()
+            answer = sandbox.request(message, 60.0)
+            between = time.perf_counter()
+            own = read(message.head, message.arrays)
+            there.append(between - begin)
+            here.append(time.perf_counter() - between)
+    np.testing.assert_array_equal(answer.arrays["positions"], own.arrays["positions"])
+    assert min(there[1:]) < 2 * min(here[1:])
+
+
 def test_threads_may_share_a_child(sandbox, request_one):
     sandbox.start()
     answers = []
@@ -131,7 +225,7 @@ def test_closing_leaves_neither_orphan_nor_zombie(request_one):
 
 PARENT = """
 import sys, time, os, signal
-from cryovox.tasks.ensemble.sandbox import Sandbox
+from cryovox.tasks.decoding.sandbox import Sandbox
 sandbox = Sandbox()
 sandbox.start()
 if sys.argv[1] == "stopped":

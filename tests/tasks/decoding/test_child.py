@@ -1,20 +1,22 @@
 """The child's loop: confined, its stdout kept for answers, ended by a closed stdin."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from cryovox.tasks.ensemble.wire import Message, receive, send
+from cryovox.tasks.decoding.wire import Message, receive, send
 
 CHILD = """
-import os, sys
+import os, sys, time
 import numpy as np
-from cryovox.tasks.ensemble.child import serve
-from cryovox.tasks.ensemble.wire import Message
+from cryovox.tasks.decoding.child import serve
+from cryovox.tasks.decoding.wire import Message
 
 def shout(head, arrays):
     print("stray words", flush=True)
@@ -28,7 +30,21 @@ def fill(head, arrays):
         return Message({"refused": True})
     return Message({"refused": False})
 
-serve({"shout": shout, "fill": fill}, parent=int(sys.argv[1]), memory=1 << 30)
+def write(head, arrays):
+    try:
+        with open(head["path"], "wb") as file:
+            file.write(b"words")
+    except OSError as error:
+        return Message({"refused": error.strerror})
+    return Message({"refused": ""})
+
+def compute(head, arrays):
+    begin = time.process_time()
+    while time.process_time() - begin < head["seconds"]:
+        pass
+    return Message({"done": True})
+
+serve({"shout": shout, "fill": fill, "write": write, "compute": compute}, parent=int(sys.argv[1]), memory=1 << 30)
 """
 
 
@@ -80,6 +96,29 @@ def test_ctrl_c_is_the_parents_business(child):
 def test_it_takes_no_more_memory_than_it_is_given(child):
     assert ask(child, do="fill", bytes=2 << 30).head == {"refused": True}
     assert ask(child, do="fill", bytes=1 << 20).head == {"refused": False}
+
+
+def test_it_writes_no_file(child, tmp_path):
+    file = tmp_path / "left.npz"
+    assert ask(child, do="write", path=str(file)).head == {"refused": "File too large"}
+    assert file.stat().st_size == 0
+
+
+def test_an_answer_that_takes_too_much_processor_time_ends_it(child):
+    send(Message({"do": "compute", "seconds": 60, "cpu": 0.1}), child.stdin.write)
+    child.stdin.flush()
+    begin = time.monotonic()
+    assert child.wait(30) == -signal.SIGXCPU
+    assert time.monotonic() - begin < 20
+
+
+def test_each_answer_has_an_allowance_of_its_own(child):
+    """Each of them alone stays below it, all together do not."""
+    for _ in range(4):
+        assert ask(child, do="compute", seconds=0.6, cpu=1.0).head == {"done": True}
+    soft, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
+    assert hard == resource.RLIM_INFINITY
+    assert 3 <= soft <= 6
 
 
 def test_a_child_whose_parent_is_gone_does_not_begin():

@@ -1,11 +1,15 @@
-"""Messages between a worker and its decoding child: a JSON head and raw arrays over a pipe, both sides; no pickle.
+"""Messages between a worker and its decoding child: a JSON head and raw arrays, both sides; no pickle.
 
-On the pipe: the head's length (4 bytes, big-endian), the head (UTF-8 JSON), then each array's bytes in the head's order.
+On the pipe: the head's length (4 bytes, big-endian) and the head (UTF-8 JSON). The arrays' bytes follow in the head's order, or
+lie one after another in memory that both sides map (`Room`): a pipe carries 64 KiB at a time and wakes both sides for each.
 Neither side trusts the other: types are from a short list, and every size is checked before memory is taken.
 """
 
+import fcntl
 import json
 import math
+import mmap
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,9 +42,56 @@ class Message:
     """int64, float32 or float64, of any shape."""
 
 
-def send(message: Message, write: Write) -> None:
+class Room:
+    """Memory that two processes map. It has no name, so that nothing is left of it, however they end.
+
+    Its size is fixed and sealed, so that no access can fail because the other side made it smaller; memory is taken as it is
+    written. What lies in it is copied out before anyone looks at it: the other side may write at any time.
+    """
+
+    def __init__(self, descriptor: int):
+        self.descriptor = descriptor
+        self._map: mmap.mmap | None = None
+
+    @classmethod
+    def made(cls) -> "Room | None":
+        """A new one, whose descriptor a child may inherit; None where the system has no such memory."""
+        if not hasattr(os, "memfd_create"):
+            return None
+        descriptor = os.memfd_create("cryovox", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.truncate(descriptor, LARGEST_BODY)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        return cls(descriptor)
+
+    def put(self, arrays: list[np.ndarray]) -> None:
+        """One after another; they are contiguous."""
+        place = 0
+        for array in arrays:
+            self._bytes(place, array.nbytes)[:] = _bytes_of(array)
+            place += array.nbytes
+
+    def take(self, arrays: list[np.ndarray]) -> None:
+        """Fills them with what `put` has put."""
+        place = 0
+        for array in arrays:
+            _bytes_of(array)[:] = self._bytes(place, array.nbytes)
+            place += array.nbytes
+
+    def close(self) -> None:
+        """This side's part of it."""
+        self._map = None
+        os.close(self.descriptor)
+
+    def _bytes(self, place: int, size: int) -> memoryview:
+        if self._map is None or len(self._map) < place + size:
+            # no more than was needed so far: it counts as the child's address space
+            self._map = mmap.mmap(self.descriptor, min(LARGEST_BODY, max(1 << 20, 1 << (place + size - 1).bit_length())))
+        return memoryview(self._map)[place : place + size]
+
+
+def send(message: Message, write: Write, room: Room | None = None) -> None:
     """Write `message`. Raises `WireError` where it cannot be said: an array of another type, or too much of anything."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in message.arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in message.arrays.items()}
     listed = []
     for name, array in arrays.items():
         if _DTYPES.get(array.dtype.name) != array.dtype:
@@ -49,13 +100,16 @@ def send(message: Message, write: Write) -> None:
     head = json.dumps({"head": message.head, "arrays": listed}).encode()
     _bounded("head", len(head), LARGEST_HEAD)
     _bounded("arrays", sum(array.nbytes for array in arrays.values()), LARGEST_BODY)
+    full = [array for array in arrays.values() if array.size]
+    if room is not None:
+        room.put(full)  # before the head: it says that they are there
     write(memoryview(len(head).to_bytes(4, "big") + head))
-    for array in arrays.values():
-        if array.size:
+    if room is None:
+        for array in full:
             write(_bytes_of(array))
 
 
-def receive(fill: Fill) -> Message:
+def receive(fill: Fill, room: Room | None = None) -> Message:
     """The next message. Raises `WireError` where the bytes are none, and whatever `fill` raises."""
     prefix = bytearray(4)
     fill(memoryview(prefix))
@@ -65,11 +119,13 @@ def receive(fill: Fill) -> Message:
     fill(memoryview(text))
     head, listed = _parse(text)
     _bounded("arrays", sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in listed), LARGEST_BODY)
-    arrays = {}
-    for name, dtype, shape in listed:
-        arrays[name] = np.empty(shape, dtype)
-        if arrays[name].size:
-            fill(_bytes_of(arrays[name]))
+    arrays = {name: np.empty(shape, dtype) for name, dtype, shape in listed}
+    full = [arrays[name] for name, _, _ in listed if arrays[name].size]
+    if room is not None:
+        room.take(full)
+    else:
+        for array in full:
+            fill(_bytes_of(array))
     return Message(head, arrays)
 
 
@@ -82,6 +138,8 @@ def _parse(text: bytearray) -> tuple[dict[str, Any], list[tuple[str, np.dtype, t
     sizes = [n for _, _, shape in listed for n in shape]
     if not (isinstance(head, dict) and all(isinstance(name, str) for name, _, _ in listed)):
         raise WireError("not a message: the head is no table or an array has no name")
+    if len({name for name, _, _ in listed}) < len(listed):
+        raise WireError("not a message: two arrays have one name")
     if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= LARGEST_BODY for n in sizes):
         raise WireError(f"impossible array sizes {sizes}")
     if any(len(shape) > 8 for _, _, shape in listed):

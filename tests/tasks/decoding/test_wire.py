@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cryovox.tasks.ensemble import wire
-from cryovox.tasks.ensemble.wire import Message, WireError, receive, send
+from cryovox.tasks.decoding import wire
+from cryovox.tasks.decoding.wire import Message, Room, WireError, receive, send
 
 words = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters()),
@@ -67,6 +69,7 @@ def test_random_bytes_are_never_a_message(data):
         {"head": {}, "arrays": [["a", "float64", [True]]]},
         {"head": {}, "arrays": [["a", "float64", [0] * 40]]},
         {"head": {}, "arrays": [[7, "float64", [0]]]},
+        {"head": {}, "arrays": [["a", "float64", [0]], ["a", "float64", [0]]]},
         {"head": {}, "arrays": [["a", ["float64"], [0]]]},
         {"head": [], "arrays": []},
         {"arrays": []},
@@ -93,3 +96,59 @@ def test_only_plain_numbers_travel(array):
 def test_no_pickle_is_ever_read():
     with pytest.raises((WireError, EOFError)):
         receive(pipe(pickle.dumps({"head": {}, "arrays": []})))
+
+
+@pytest.fixture
+def rooms():
+    """The same memory as two processes have it."""
+    if sys.platform != "linux":
+        pytest.skip("memory without a name is Linux's; elsewhere arrays follow their heads")
+    one = Room.made()
+    assert one is not None
+    other = Room(os.dup(one.descriptor))
+    yield one, other
+    one.close()
+    other.close()
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_arrays_that_lie_in_shared_memory_arrive_as_they_were_sent(data):
+    if sys.platform != "linux":
+        pytest.skip("memory without a name is Linux's; elsewhere arrays follow their heads")
+    one = Room.made()
+    assert one is not None
+    other = Room(os.dup(one.descriptor))
+    for parts in data.draw(st.lists(st.dictionaries(st.text(), payload, max_size=3), max_size=3)):
+        chunks: list[bytes] = []
+        send(Message({"n": 1}, parts), lambda view, chunks=chunks: chunks.append(bytes(view)), one)
+        answer = receive(pipe(b"".join(chunks)), other)
+        assert list(answer.arrays) == list(parts)
+        for name, array in parts.items():
+            assert (answer.arrays[name].dtype, answer.arrays[name].shape) == (array.dtype, array.shape)
+            np.testing.assert_array_equal(answer.arrays[name], array)
+    one.close()
+    other.close()
+
+
+def test_an_array_is_a_copy_that_the_other_side_cannot_change(rooms):
+    one, other = rooms
+    chunks: list[bytes] = []
+    send(Message({}, {"a": np.arange(1000)}), lambda view: chunks.append(bytes(view)), one)
+    answer = receive(pipe(b"".join(chunks)), other)
+    send(Message({}, {"a": np.zeros(1 << 19)}), lambda view: None, one)  # larger than what was mapped at first
+    np.testing.assert_array_equal(answer.arrays["a"], np.arange(1000))
+
+
+def test_neither_side_can_take_the_memory_away_from_the_other(rooms):
+    one, _ = rooms
+    for size in (0, 2 * wire.LARGEST_BODY):
+        with pytest.raises(PermissionError):
+            os.truncate(one.descriptor, size)
+
+
+def test_memory_is_taken_as_it_is_needed_and_has_no_name(rooms):
+    one, other = rooms
+    send(Message({}, {"a": np.ones(1 << 17)}), lambda view: None, one)
+    assert os.fstat(other.descriptor).st_blocks * 512 < 4 << 20
+    assert os.fstat(other.descriptor).st_nlink == 0

@@ -9,7 +9,7 @@ from MDAnalysis.lib.formats.libdcd import DCDFile
 from MDAnalysis.lib.formats.libmdaxdr import TRRFile, XTCFile
 from MDAnalysisTests import datafiles
 
-from cryovox.tasks.ensemble.headers import dcd_layout, xdr_atoms
+from cryovox.tasks.decoding.headers import dcd_layout, xdr_atoms
 
 folder = Path(datafiles.DCD).parent
 dcds = [path for path in sorted(folder.rglob("*.dcd")) if path.stat().st_size]

@@ -1,0 +1,150 @@
+"""The files of frames: found, checked, and indexed once, so that a worker reads only its frames."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..decoding.sandbox import READ, Sandbox
+from ..decoding.wire import Message
+from ..errors import DecoderFault, Problem, Refusal
+from .choice import FrameSlice
+from .frames import Identity, Part
+from .settings import TrajectorySettings
+from .sources import STRUCTURES, TRAJECTORIES, check, format_of
+
+FRAMES = {**TRAJECTORIES, **STRUCTURES}
+"""Endings of files that frames are read from."""
+AT_MOST = 12
+"""Problems of single files that are told."""
+_SCAN_RATE = 20e6
+"""Bytes a second: slower than any file system a trajectory is indexed on."""
+
+
+def checked(paths: Sequence[Path], key: str) -> list[Problem]:
+    """What is wrong with the files before any is parsed: of many, the first few."""
+    problems: list[Problem] = []
+    for path in paths:
+        if (problem := check(path, key, FRAMES)) is not None:
+            problems.append(problem)
+            if len(problems) == AT_MOST:
+                break
+    return problems
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What is known of the files of frames."""
+
+    parts: list[Part]
+    n_atoms: int
+    single: bool
+    """Whether each is a structure of one frame."""
+    identity: Identity | None
+    """Of the first structure's atoms."""
+    notes: list[str]
+    trailing: dict[str, int]
+    """Path to bytes, of files that go on after their last frame."""
+
+
+def indexed(paths: Sequence[Path], n_atoms: int | None, sandbox: Sandbox) -> Indexed:
+    """Every file opened once, but of many structures the first alone.
+
+    Several structure files hold one frame each: looked into when they are read, since there may be many. Raises `Refusal`.
+    """
+    single = len(paths) > 1 and all(format_of(path) in STRUCTURES.values() for path in paths)
+    parts: list[Part] = []
+    notes: list[str] = []
+    problems: list[Problem] = []
+    counts: dict[str, int] = {}
+    identity: Identity | None = None
+    trailing: dict[str, int] = {}
+    for i, path in enumerate(paths):
+        format = format_of(path)
+        if single and i:
+            parts.append(Part(str(path), format, 1, None))
+            continue
+        where = f"ensemble.coordinates: {path}"
+        answer = asked({"do": "index", "path": str(path), "format": format, "n_atoms": n_atoms, "where": where}, [path], sandbox)
+        if "problem" in answer.head:
+            problems.append(Problem(**answer.head["problem"]))
+            continue
+        facts = answer.head
+        if identity is None and "identity" in facts:
+            identity = Identity(facts["identity"], str(path), format)
+        n = 1 if single else facts["n_frames"]
+        counts[path.name] = facts["n_atoms"]
+        if facts["trailing"]:
+            trailing[str(path)] = facts["trailing"]
+        if facts["promised"] > n:  # common and harmless in cut-out DCDs (MDAnalysis' own AdK), so no refusal
+            notes.append(f"{path.name}: its header announces {facts['promised']} frames, the file holds {n}")
+        parts.append(Part(str(path), format, n, answer.arrays.get("offsets")))
+    if len(set(counts.values())) > 1:
+        got = ", ".join(f"{name}: {n} atoms" for name, n in list(counts.items())[:8])
+        fix = "leave out what is of another system, or was written with another selection"
+        problems.append(
+            Problem("the files' frames have different atoms", "ensemble.coordinates", got, "the same atoms in all", fix)
+        )
+    if problems:
+        raise Refusal(problems)
+    return Indexed(parts, next(iter(counts.values())), single, identity, notes, trailing)
+
+
+def ends(settings: TrajectorySettings, parts: Sequence[Part], trailing: dict[str, int]) -> list[Problem]:
+    """Trajectories that hold no frame, are cut short or go on with something else, where the recipe does not know of it."""
+    problems = []
+    total = sum(part.n_frames for part in parts)
+    for part in parts:
+        where = f"ensemble.coordinates: {part.path}"
+        if part.n_frames == 0:
+            problems.append(Problem("the trajectory holds no complete frame", where, "0 frames", "at least one", "copy it again"))
+    if problems:
+        return problems
+    chosen = settings.frames
+    # who names the last frame has seen that the rest is broken
+    named = isinstance(chosen, list) or (
+        isinstance(chosen, FrameSlice) and chosen.stop is not None and chosen.start >= 0 and 0 <= chosen.stop <= total
+    )
+    for path, n in trailing.items():
+        part = next(part for part in parts if part.path == path)
+        if named and part is parts[-1]:
+            continue
+        fix = f"copy it again, or take the complete frames: `frames: {{stop: {total}}}` under `ensemble`"
+        problems.append(
+            Problem(
+                "the trajectory is cut short, or goes on with something else",
+                f"ensemble.coordinates: {path}",
+                f"{part.n_frames} complete frames and {n} bytes after them",
+                "whole frames up to the end",
+                fix if part is parts[-1] else "copy it again",
+            )
+        )
+    return problems
+
+
+def asked(head: dict[str, Any], files: Sequence[Path], sandbox: Sandbox, arrays: dict[str, Any] | None = None) -> Message:
+    """The child's answer to a request about these files. Raises `Refusal` where they bring it down."""
+    sandbox.start()  # a fault here is the machine's, not the files'
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    try:
+        return sandbox.request(Message(head, arrays or {}), timeout=READ + size / _SCAN_RATE)
+    except DecoderFault as fault:
+        first, *_, last = [*str(fault).splitlines(), ""]
+        raise Refusal(
+            Problem(
+                "decoding these files brings the decoder down"
+                if len(files) > 1
+                else "decoding this file brings the decoder down",
+                head["where"],
+                f"{first} {last}".strip(),
+                "files that can be parsed",
+                "damaged: copy it again, or write it anew with the program that made it",
+            )
+        ) from fault
+
+
+def names_of(parts: Sequence[Part]) -> tuple[str, ...]:
+    """What tells the files apart: their paths below the folder that all share."""
+    common = os.path.commonpath([Path(part.path).parent for part in parts])
+    return tuple(os.path.relpath(part.path, common) for part in parts)
