@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..tasks.errors import Refusal
+from ..tasks.errors import Problem, Refusal
 from .events.exits import Exit, exit_of
 from .events.signals import held, listening
 
@@ -218,6 +218,35 @@ def status(store: StoreFolder, as_json: AsJson = False) -> None:
         typer.echo(line)
     if found.damaged:
         raise typer.Exit(Exit.STOPPED)
+
+
+@app.command()
+def export(
+    store: StoreFolder,
+    trajectory: Annotated[Path, typer.Option("--trajectory", metavar="FILE.dcd", help="Where to write the frames' atoms.")],
+    frames: Annotated[str, typer.Option("--frames", metavar="A:B", help="Frames of the store, as Python slices count.")] = ":",
+) -> None:
+    """Write the atoms as they were placed and drawn: a DCD, a PDB beside it, and a table of the frames."""
+    from .export import export_trajectory
+
+    written = export_trajectory(store, trajectory, _slice(frames))
+    for line in (f"trajectory   {written.trajectory}, {written.frames} frames", f"topology     {written.topology}"):
+        typer.echo(line)
+    typer.echo(f"table        {written.table}")
+
+
+def _slice(text: str) -> slice:
+    """`3:10`, `::5` or `7`. Raises `Refusal`."""
+    words = text.split(":")
+    try:
+        numbers = [int(word) if word.strip() else None for word in words]
+        if len(words) == 1 and numbers[0] is not None:
+            return slice(numbers[0], numbers[0] + 1 or None)
+        if 2 <= len(words) <= 3 and numbers[2:] != [0]:
+            return slice(*numbers)
+    except ValueError:
+        pass
+    raise Refusal(Problem("the frames cannot be read", "--frames", text, "A:B, A:B:STEP or one number", "--frames 0:10"))
 
 
 @app.command()

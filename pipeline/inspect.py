@@ -117,8 +117,7 @@ def _told(recognised: Recognised, found: Inspected) -> None:
         except Refusal:
             return  # opening meets it again, among all other problems
     found.facts |= {"n_atoms_in_file": len(every.which), "atoms_in_file": every.counts}
-    of = ", ".join(f"{n:,} {name}" for name, n in every.counts.items())
-    found.rows.append(("in the file", f"{many(len(every.which), 'atom')}: {of}"))
+    found.rows.append(("in the file", f"{many(len(every.which), 'atom')}: {every.described}"))
 
 
 def _opened(recipe: Recipe, folder: Path, found: Inspected) -> None:

@@ -28,6 +28,8 @@ from .events.events import Events
 from .events.exits import Exit, exit_of
 from .events.signals import Signals
 from .events.tally import Tally
+from .inputs import remember
+from .inspect import findings_of
 from .lookout import Lookout
 from .report import history
 from .roster import Roster
@@ -76,6 +78,8 @@ def run(
     ensemble = open_ensemble(recipe, loaded.folder)
     for note in ensemble.notes:
         events.say("stage", note)
+    for finding in findings_of(recipe, ensemble, loaded.folder):
+        events.say("warning" if finding.level == "warn" else "stage", str(finding))
     survey, skipped = _survey(recipe, ensemble, lock), Skipped(ensemble.n_frames, recipe.ensemble.bad_frames)
     job = workload = None
     if found is not None:
@@ -86,6 +90,7 @@ def run(
             job = resolve.job_of(recipe, ensemble, found[0], store, lock.uuid)
             workload = _work(job, profile, skipped, events)
             if not workload.units:
+                remember(store, loaded)
                 return _close(job, skipped, events, 0, 0.0)
     with _cluster(profile, lock, tally, events, signals) as do:
         if job is None or workload is None:
@@ -98,6 +103,7 @@ def run(
                     volumes.begin(job, overwrite)
                     history.begin_anew(lock.run_folder)
             workload = _work(job, profile, skipped, events)
+        remember(store, loaded)
         waiting = sum(len(job.layout.frames_of(shard)) for shard in workload.units)
         before = job.layout.n_frames - waiting
         events.say("started", frames=job.layout.n_frames, done=before - len(skipped), skipped=len(skipped), store=str(job.store))
@@ -159,13 +165,15 @@ def _survey(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExtents:
 
 @contextmanager
 def _surveying(survey: FindExtents) -> Iterator[None]:
-    """Inside the block the store is begun, with what the survey finds; only a run that is interrupted leaves its files behind."""
+    """Inside the block the store is begun, with what the survey finds. A run that is interrupted leaves what it has found, unless
+    that is soon found again; any other leaves nothing."""
     assert survey.folder is not None
     try:
         survey.folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException as error:
-        if exit_of(error) is not Exit.INTERRUPTED:
+        of_use = len(survey.parts) > 1 and any(survey.folder.glob("*.npz"))
+        if exit_of(error) is not Exit.INTERRUPTED or not of_use:
             shutil.rmtree(survey.folder.parent, ignore_errors=True)
         raise
     survey.tidy()

@@ -53,7 +53,7 @@ class Skipped:
 
     def check(self) -> None:
         """Raises `FrameFault` where they are too many; a run that does not leave out frames has nothing to say of older ones."""
-        if not self.allowed.skip or len(self) <= self.allowed.most * self.n_frames:
+        if not self.allowed.skip or len(self) <= math.ceil(self.allowed.most * self.n_frames):
             return
         got = f"{len(self)} of {self.n_frames} frames, among them " + "; ".join(
             f"frame {frame} ({reason})" for frame, reason in sorted(self.reasons.items())[:NAMED]

@@ -32,15 +32,26 @@ def x64():
     jax.config.update("jax_enable_x64", before)
 
 
-@pytest.fixture(scope="session")
-def look_alikes(tmp_path_factory):
-    """Folders as BioEmu, Boltz, GROMACS and others leave them: `look_alikes.make("bioemu")`, see tests/look_alikes.py."""
+def _beside(name: str):
+    """A module that several tests share: tests are no package."""
     import sys
     from importlib.util import module_from_spec, spec_from_file_location
 
-    spec = spec_from_file_location("look_alikes", Path(__file__).with_name("look_alikes.py"))
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look their module up
     spec.loader.exec_module(module)
-    return module.LookAlikes(tmp_path_factory.mktemp("look_alikes"))
+    return module
+
+
+@pytest.fixture(scope="session")
+def look_alikes(tmp_path_factory):
+    """Folders as BioEmu, Boltz, GROMACS and others leave them: `look_alikes.make("bioemu")`, see tests/look_alikes.py."""
+    return _beside("look_alikes").LookAlikes(tmp_path_factory.mktemp("look_alikes"))
+
+
+@pytest.fixture(scope="session")
+def mutations():
+    """Damage to files, and the judge of what comes of it: tests/mutations.py."""
+    return _beside("mutations")

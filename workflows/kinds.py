@@ -87,7 +87,8 @@ class Trajectories(Kind[TrajectoryRecipe, TrajectoryEnsemble]):
             raise Refusal(Problem("the table lacks an element", "scattering.table", str(error), fix=fix)) from error
         if recipe.scattering.b_factor.policy == "rmsf":  # known once all frames were seen
             return opened
-        return replace(opened, notes=(*opened.notes, *b_notes(recipe.scattering.b_factor, atoms.atoms_of(recipe, opened).b_factors)))
+        widths = atoms.atoms_of(recipe, opened).b_factors
+        return replace(opened, notes=(*opened.notes, *b_notes(recipe.scattering.b_factor, widths)))
 
     def frames(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble) -> Frames[Any]:  # noqa: ARG002  (the interface's)
         """Placed atoms."""

@@ -14,6 +14,7 @@ from .job import Job
 from .kinds import kind_of, meaning_of
 from .provenance import versions
 from .recipe import recipe_hash, sources_of, store_deciding
+from .room import demand
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +67,11 @@ class Certificate:
 def begin(job: Job, replace: bool = False) -> None:
     """Makes the empty store with its provenance: nothing in it depends on when, where or by whom it was made.
 
-    With `replace`, a store that is there gives way, and comes back where the new one cannot be made.
+    With `replace`, a store that is there gives way, and comes back where the new one cannot be made. Raises `Refusal` where the
+    disk surely has no room.
     """
+    if not (replace and job.store.exists()):  # an old store makes room
+        demand(job)
     meaning = meaning_of(job.recipe)
     attributes = {
         "recipe": store_deciding(job.recipe),

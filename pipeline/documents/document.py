@@ -10,6 +10,7 @@ from .strict_yaml import Keys, Tree, read, shown
 
 LARGEST_FILE = 2**20
 """Bytes."""
+KEYS, START = "`key: value` lines", "start from a file in configs/"
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ def load(path: Path) -> Document:
     text = _text(data, name)
     value, places = read(text, name)
     if value is None:
-        raise Refusal(Problem("the file is empty", name, wanted="`key: value` lines", fix="start from a file in configs/"))
+        got = "no keys, only comments" if data.strip() else f"{len(data)} bytes"
+        raise Refusal(Problem("the file is empty", name, got, KEYS, START))
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else f"{shown(value)} alone"
-        raise Refusal(Problem("the file holds no keys", f"{name}:1", got=kind, wanted="`key: value` lines"))
+        raise Refusal(Problem("the file holds no keys", f"{name}:1", kind, KEYS, START))
     return Document(name, value, places)
 
 
@@ -98,14 +100,15 @@ def _unreadable(path: Path, error: OSError | ValueError) -> Problem:
         nearby = sorted(str(p) for p in path.parent.glob("*.yaml"))[:10]
         return Problem("there is no such file", str(path), fix=f"beside it: {', '.join(nearby)}" if nearby else "check the path")
     if isinstance(error, IsADirectoryError):
-        return Problem("a folder is not a YAML file", str(path), fix="name the file in it")
+        return Problem("a folder is not a YAML file", str(path), "a folder", "a YAML file", "name the file in it")
     reason = getattr(error, "strerror", None) or str(error)
-    return Problem("the file cannot be read", str(path), got=reason)
+    return Problem("the file cannot be read", str(path), reason, "a file in reach", "check its permissions and its disk")
 
 
 def _text(data: bytes, name: str) -> str:
     if len(data) > LARGEST_FILE:
-        raise Refusal(Problem("the file is too large", name, got="over 1 MiB", wanted="a recipe or profile of a few kB"))
+        fix = "check that this is the right file; many files are named by a glob, many frames by `start`, `stop` and `step`"
+        raise Refusal(Problem("the file is too large", name, "over 1 MiB", "a recipe or profile of a few kB", fix))
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         encoding = "UTF-8 with a byte-order mark" if data.startswith(b"\xef") else "UTF-16"
         raise Refusal(
@@ -125,5 +128,6 @@ def _replaced(tree: Tree, keys: tuple[str, ...], new: Tree, where: str) -> Any:
     if tree is None:  # `align: null` becomes a section when one of its keys is set
         tree = {}
     if not isinstance(tree, dict):
-        raise Refusal(Problem(f"`{keys[0]}` is not inside a section", where, got=f"{shown(tree)} where a section was expected"))
+        got, fix = f"{shown(tree)} where a section was expected", "set the whole section, or leave the keys below it away"
+        raise Refusal(Problem(f"`{keys[0]}` is not inside a section", where, got, "a section", fix))
     return {**tree, keys[0]: _replaced(tree.get(keys[0]), keys[1:], new, where)}

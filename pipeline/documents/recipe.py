@@ -6,7 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ...tasks.errors import Problem
+from ...tasks.ensemble.sources import is_array_folder
+from ...tasks.errors import Problem, Refusal
 from ...tasks.scattering.b_factors import BFactorSettings, problem_with
 from ...workflows.recipe import KINDS, MapRecipe, Recipe, recipe_kind
 from .document import Document, load, override
@@ -15,6 +16,14 @@ from .strict_yaml import shown
 
 FINEST_VOXEL = 0.2
 """Å. Finer than any cryo-EM map (the best are sampled at about 0.3 Å): a smaller number was most likely meant in nm."""
+
+INPUTS = (
+    ("ensemble", "topology"), ("ensemble", "coordinates"), ("ensemble", "map"), ("ensemble", "files"), ("poses", "table"),
+    ("labels", "table"),
+)  # fmt: skip
+"""Keys that name files."""
+LEAST_PADDING = 1.0
+"""Å, where there is any: the default is 8."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +49,29 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     document = override(load(path), overrides)
     kind = recipe_kind(document.value)
     recipe = validated(
-        kind, document, _magnitudes, _conflicts, _unused, relatives=[other for other in KINDS if other is not kind]
+        kind, document, _magnitudes, _finer_than_the_grid, _conflicts, _unused, relatives=[other for other in KINDS if other is not kind]
     )
-    return LoadedRecipe(recipe, path.stem, path.resolve().parent)
+    folder = path.resolve().parent
+    if entangled := list(_entangled(document, folder, recipe.store.path)):
+        raise Refusal(entangled)
+    return LoadedRecipe(recipe, path.stem, folder)
+
+
+def _entangled(document: Document, folder: Path, path: str) -> Iterator[Problem]:
+    """Inputs that lie in the store, and a store that lies in an input: one would be written over or removed with the other."""
+    store, keys = Path(path).resolve(), ("store", "path")
+    for section, key in INPUTS:
+        inside: Any = document.value.get(section)
+        named: Any = inside.get(key) if isinstance(inside, dict) else None
+        for name in named.values() if isinstance(named, dict) else [named] if isinstance(named, str) else named or ():
+            file = (folder / str(name)).resolve()
+            fix = "choose a `store.path` beside the inputs"
+            if store == file or store in file.parents:
+                what, got = f"an input lies in the store: `{section}.{key}`", f"{file} in {store}"
+                yield Problem(what, document.where(keys), got, "inputs elsewhere", fix)
+            elif file in store.parents and (is_array_folder(file) or file.is_file()):
+                what, got = f"the store would lie in an input: `{section}.{key}`", f"{store} in {file}"
+                yield Problem(what, document.where(keys), got, "a store elsewhere", fix)
 
 
 def schema() -> dict[str, Any]:
@@ -107,7 +136,8 @@ def _unused(document: Document) -> Iterator[Found]:
     section = ("scattering", "b_factor")
     try:
         written: Any = document.at(section)
-        settings = BFactorSettings(**{key: float(value) if type(value) is int else value for key, value in written.items()})
+        plain: dict[str, Any] = {key: float(value) if type(value) is int else value for key, value in written.items()}
+        settings = BFactorSettings(**plain)
         found = problem_with(settings)
     except (KeyError, TypeError, AttributeError):  # nothing written, or values that are wrong in themselves
         return
@@ -121,8 +151,32 @@ def _magnitudes(document: Document) -> Iterator[Found]:
     grid = document.value.get("grid")
     if not isinstance(grid, dict):
         return
-    keys, h = ("grid", "voxel_size"), grid.get("voxel_size")
-    if isinstance(h, float) and 0 < h < FINEST_VOXEL:
-        wanted = f"at least {FINEST_VOXEL} Å: no cryo-EM map is finer"
-        fix = f"if {h} nm was meant, write `voxel_size: {10 * h:.6g}`"
-        yield keys, Problem("bad value for `grid.voxel_size`", document.where(keys), shown(h), wanted, fix)
+    atoms = recipe_kind(document.value) is not MapRecipe
+    for key, least, why in (
+        ("voxel_size", FINEST_VOXEL, "no cryo-EM map is finer"),
+        ("padding", LEAST_PADDING, "or 0 for none; a hydrogen's potential alone reaches farther"),
+    ):
+        keys, value = ("grid", key), grid.get(key)
+        if isinstance(value, float) and 0 < value < least and (atoms or key == "voxel_size"):
+            fix = f"if {value} nm was meant, write `{key}: {10 * value:.6g}`"
+            wanted = f"at least {least:g} Å: {why}"
+            yield keys, Problem(f"bad value for `grid.{key}`", document.where(keys), shown(value), wanted, fix)
+
+
+def _finer_than_the_grid(document: Document) -> Iterator[Found]:
+    """A resolution beyond Nyquist's limit: voxels of h hold waves of 2 h and longer."""
+    grid, section = document.value.get("grid"), ("scattering", "b_factor")
+    voxel_size = grid.get("voxel_size", 1.0) if isinstance(grid, dict) else 1.0
+    try:
+        written: Any = document.at(section)
+        policy, resolution = written["policy"], written["value"]
+    except (KeyError, TypeError):  # nothing written, or values that are wrong in themselves
+        return
+    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) and x > 0 for x in (voxel_size, resolution))
+    if policy != "resolution" or not numbers or resolution >= 2 * voxel_size:
+        return
+    keys = (*section, "value")
+    got = f"`value: {resolution:g}` with voxels of {voxel_size:g} Å"
+    wanted = f"at least {2 * voxel_size:g} Å, two voxels: Nyquist's limit"
+    fix = f"`voxel_size: {resolution / 2:g}` under `grid`, or `value: {2 * voxel_size:g}`"
+    yield keys, Problem("the resolution is finer than the voxels can hold", document.where(keys), got, wanted, fix)

@@ -20,6 +20,7 @@ from .document import Document
 from .strict_yaml import Keys, Tree, shown
 
 T = TypeVar("T")
+_STRANGE = "remove it; a recipe for a newer cryovox needs that version"
 Found = tuple[Keys, Problem]
 """A problem and the key it is about."""
 Check = Callable[[Document], Iterable[Found]]
@@ -93,7 +94,8 @@ def _problems(cls: type, document: Document, errors: list[tuple[str, Keys]], rel
     for keys, meant in unknown.items():
         section = _hints(_section(cls, keys[:-1], document))
         wanted = "" if meant else "one of " + ", ".join(f"`{name}`" for name in section)
-        yield keys, Problem(f"unknown key {_named(keys)}", document.where(keys), wanted=wanted, fix=meant or "remove it")
+        got = f"`{keys[-1]}: {shown(document.at(keys))}`"
+        yield keys, Problem(f"unknown key {_named(keys)}", document.where(keys), got, wanted, meant or _STRANGE)
     for keys, annotation in bad.items():
         value = document.at(keys)
         got = shown(value) + (" (text)" if value else " (empty text)") if isinstance(value, str) else shown(value)
@@ -146,7 +148,7 @@ def _written(document: Document, keys: Keys) -> Tree:
 
 
 def _field(cls: type, location: Keys, document: Document) -> tuple[Keys, Any, Keys] | None:
-    """The key that an error at pydantic's `location` is about, its annotation, and the location without names of members of unions;
+    """The key that an error at pydantic's `location` is about, its annotation, and the location without members of unions;
     None for an error of a section that the document does not mean to fill."""
     annotation: Any = cls
     keys: list[Any] = []

@@ -141,7 +141,8 @@ class _Reader:
         if event.anchor:
             self.anchors[event.anchor] = None
         if depth == DEEPEST and not self._is(event, "Scalar"):
-            raise Refusal(Problem("nested too deep", self._place(event), wanted=f"at most {DEEPEST} levels"))
+            got, fix = f"{DEEPEST + 1} levels or more", "close brackets where they end, and indent less"
+            raise Refusal(Problem("nested too deep", self._place(event), got, f"at most {DEEPEST} levels", fix))
         if self._is(event, "Scalar"):
             value = self._scalar(event)
         elif self._is(event, "SequenceStart"):
@@ -155,12 +156,12 @@ class _Reader:
 
     def _alias(self, event: Any) -> Tree:
         if event.anchor not in self.anchors:
-            raise Refusal(
-                Problem("an alias has no anchor", self._place(event), f"*{event.anchor}", f"an earlier &{event.anchor}")
-            )
+            wanted, fix = f"an earlier &{event.anchor}", "write the value itself; text that begins with * needs quotes"
+            raise Refusal(Problem("an alias has no anchor", self._place(event), f"*{event.anchor}", wanted, fix))
         anchored = self.anchors[event.anchor]
         if anchored is None:
-            raise Refusal(Problem("an alias holds itself", self._place(event), f"*{event.anchor} inside &{event.anchor}"))
+            got = f"*{event.anchor} inside &{event.anchor}"
+            raise Refusal(Problem("an alias holds itself", self._place(event), got, fix="write the value itself"))
         value, size = anchored
         self.count += size
         self._bounded(event)
@@ -169,14 +170,14 @@ class _Reader:
     def _bounded(self, event: Any) -> None:
         if self.count > MOST_VALUES:
             wanted = f"at most {MOST_VALUES:,} values, aliases written out"
-            raise Refusal(Problem("the file holds too many values", self._place(event), wanted=wanted))
+            got, fix = f"more than {MOST_VALUES:,}", "write fewer: files have globs, frames have `start`, `stop` and `step`"
+            raise Refusal(Problem("the file holds too many values", self._place(event), got, wanted, fix))
 
     def _scalar(self, event: Any) -> Scalar:
         value = _resolved(event.value) if event.style is None else event.value
         if isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value):
-            raise Refusal(
-                Problem("text holds an impossible character", self._place(event), ascii(value)[:80], "Unicode text without NUL")
-            )
+            wanted, fix = "Unicode text without NUL", "remove it"
+            raise Refusal(Problem("text holds an impossible character", self._place(event), ascii(value)[:80], wanted, fix))
         return value
 
     def _list(self, keys: Keys, depth: int) -> list[Tree]:
@@ -221,5 +222,5 @@ class _Reader:
         where = f"{self.name}:{mark.line + 1}:{mark.column + 1}" if mark and self.lines else self.name
         at = mark.index if mark else 0
         if mark and self.text[at : at + 1] == "\t":
-            return Problem("a tab where YAML wants spaces", where, fix="use spaces")
+            return Problem("a tab where YAML wants spaces", where, "a tab", "spaces", "use spaces")
         return Problem("this is not YAML", where, got=reason, fix="check quotes, brackets and indentation just before this place")

@@ -17,6 +17,8 @@ def cell_of_lengths(
         return None
     alpha, beta, gamma = (0.0 if angle == 90.0 else float(np.cos(np.radians(angle))) for angle in angles)
     sine = np.sqrt(1 - gamma**2)
+    if sine <= 1e-6:
+        return None
     y = (alpha - beta * gamma) / sine
     z2 = 1 - beta**2 - y**2
     if z2 <= 1e-6:

@@ -4,6 +4,7 @@
 variables, those whose first dimension is unlimited, take turns: record i of all of them, then record i + 1.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -35,7 +36,7 @@ class Variable:
     @property
     def nbytes(self) -> int:
         """Of one record, or of all where there are none."""
-        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
+        return self.dtype.itemsize * math.prod(self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,7 @@ class _Header:
         self._number(self._count)  # its size: 32 bits may not hold it, so it is reckoned
         begin = self._number(self._offset)
         shape = tuple(dimensions[name] for name in mine if name != record)
-        stride = dtype.itemsize * int(np.prod(shape[0 if mine[:1] == (record,) else 1 :], dtype=np.int64))
+        stride = dtype.itemsize * math.prod(shape[0 if mine[:1] == (record,) else 1 :])
         return Variable(mine, shape, dtype, attributes, begin, stride)
 
     def _strided(self, variables: dict[str, Variable], record: str | None) -> dict[str, Variable]:

@@ -19,14 +19,13 @@ from .wire import Message
 def describe(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Message:
     """The selected atoms, and every problem met on the way.
 
-    Asked with `topology`, its `format` and `where`, a `select`, further selections
-    `within` it (name to [text, recipe key]), and, where
-    frames could be read, `first` (n, 3), the positions of all atoms in the first frame that is taken.
+    Asked with `topology`, its `format` and `where`, a `select`, further selections `within` it (name to [text, recipe key]),
+    and, where frames could be read, `first` (n, 3), the positions of all atoms in the first frame that is taken.
 
     Answers with `n_atoms` of the topology, its `identity` (see `AtomWords.digest`) where it is a structure file, and, of the m
     selected atoms: `selection` (m,) places in the file; `kinds`, distinct rows [name, residue, element, mass], with an array of
-    that name that says each atom's; `altlocs` letters, likewise;
-    `b_factors` and `occupancies` (m,), NaN where there is no such column; `residues`, `chains` (m,) numbers of their own;
+    that name that says each atom's; `altlocs` letters, and `chains` [segment, chain], likewise; `b_factors`, `occupancies` (m,),
+    NaN where there is no such column; `residues` (m,), a number for each, and `numbers` (m,), the topology's own for them;
     `bonds` (k, 2) places in the selection, where the topology has any; and under its name each selection within, likewise.
     """
     problems: list[Problem] = []
@@ -65,7 +64,8 @@ def _describe(atoms: Any, format: str, facts: dict[str, Any], answer: dict[str, 
     answer["b_factors"] = _numbers(atoms, "tempfactors")
     answer["occupancies"] = _numbers(atoms, "occupancies")
     answer["residues"] = np.array(atoms.resindices, np.int64)
-    _, answer["chains"] = _distinct([_words(atoms, "segids"), _words(atoms, "chainIDs")])
+    facts["chains"], answer["chains"] = _distinct([_words(atoms, "segids"), _words(atoms, "chainIDs")])
+    answer["numbers"] = np.array(atoms.resids, np.int64) if hasattr(atoms, "resids") else answer["residues"] + 1
     if hasattr(atoms, "bonds"):
         place = np.full(len(atoms.universe.atoms), -1)
         place[atoms.ix] = np.arange(len(atoms))

@@ -96,6 +96,11 @@ class Census:
         return {name: n for name, n in zip(CLASSES, found, strict=True) if n}
 
     @property
+    def described(self) -> str:
+        """`3,341 protein, 1 ion`."""
+        return ", ".join(f"{n:,} {name.removesuffix('s') if n == 1 else name}" for name, n in self.counts.items())
+
+    @property
     def ligands(self) -> tuple[str, ...]:
         """Names of residues of class `other`."""
         there = np.unique(self.which[self.classes == OTHER])

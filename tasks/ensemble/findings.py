@@ -8,8 +8,8 @@ import numpy as np
 
 from .composition import of_atoms, of_b_column
 from .evidence import Evidence, Finding, many
+from .lattice import usable
 from .listing import MOST as MOST_FILES
-from .whole import usable
 
 FEW = 8
 """Frames or bad frames that are named one by one."""

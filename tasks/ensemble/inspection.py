@@ -15,11 +15,11 @@ from .composition import b_look
 from .evidence import Evidence, Finding, many, span
 from .findings import all_findings
 from .frames import TrajectoryEnsemble
+from .lattice import usable
 from .reader import FrameReader
 from .sample import MOST, Sample, look
 from .settings import TrajectorySettings
 from .sources import format_of
-from .whole import usable
 
 SHOWN = 3
 """Files that are named."""
@@ -96,13 +96,13 @@ def _rows(evidence: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def _atoms(ensemble: TrajectoryEnsemble, atoms: Census) -> str:
-    m, counts = len(atoms.which), ", ".join(f"{n:,} {name}" for name, n in atoms.counts.items())
+    m = len(atoms.which)
     hydrogens = int((ensemble.atomic_numbers == 1).sum())
     drawn = len(ensemble.atomic_numbers)
     copies = f"; {drawn:,} with all copies" if drawn != m else ""
     residues = len(np.unique(atoms.residues))
     return (
-        f"{m:,} of {ensemble.trajectory.n_atoms:,} in the file: {counts}; {drawn - hydrogens:,} heavy, "
+        f"{m:,} of {ensemble.trajectory.n_atoms:,} in the file: {atoms.described}; {drawn - hydrogens:,} heavy, "
         f"{many(hydrogens, 'hydrogen')}; {many(residues, 'residue')}{copies}"
     )
 
@@ -123,7 +123,7 @@ def time_step(sample: Sample) -> float | None:
         return None
     a, b = sample.seen[:2]
     step = (b.time - a.time) / ((b.source_frame - a.source_frame) or 1)
-    return round(step, 6) if np.isfinite(step) and step > 0 else None
+    return float(f"{step:.6g}") if np.isfinite(step) and step > 0 else None  # of float32
 
 
 def _box(sample: Sample) -> str:

@@ -93,6 +93,9 @@ def expand(patterns: Sequence[str], folder: Path) -> list[Path]:
     problems: list[Problem] = []
     for pattern in patterns:
         path = folder / pattern
+        if (problem := _out_of_reach(path)) is not None:
+            problems.append(problem)
+            continue
         if path.is_dir() and not is_array_folder(path):
             listed = entries(path)
             inside = _of_samples(listed) or _of_structures(listed)
@@ -110,6 +113,16 @@ def expand(patterns: Sequence[str], folder: Path) -> list[Path]:
     if problems:
         raise Refusal(problems)
     return found
+
+
+def _out_of_reach(path: Path) -> Problem | None:
+    """A name that no file system takes, or a folder that may not be entered."""
+    try:
+        path.is_dir()
+    except OSError as error:
+        why, fix = error.strerror or str(error), "correct the path; check permissions and disk"
+        return Problem("the file cannot be opened", f"{_WHERE}: {path}", why, "a file in reach", fix)
+    return None
 
 
 def repeated(paths: Iterable[Path]) -> tuple[str, ...]:

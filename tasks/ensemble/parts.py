@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..decoding.sandbox import READ, Sandbox
 from ..decoding.wire import Message
-from ..errors import DecoderFault, Problem, Refusal
+from ..errors import DecoderFault, FrameFault, Problem, Refusal
+from ..values import RawFrames
 from .choice import FrameSlice
-from .frames import Identity, Part
+from .frames import Identity, Part, Trajectory
+from .reader import FrameReader
 from .settings import TrajectorySettings
 from .sources import STRUCTURES, TRAJECTORIES, check, format_of
 
@@ -18,6 +22,8 @@ FRAMES = {**TRAJECTORIES, **STRUCTURES}
 """Endings of files that frames are read from."""
 AT_MOST = 12
 """Problems of single files that are told."""
+MOST_ATOMS, MOST_FRAMES = 100_000_000, 100_000_000
+"""Of one file: damaged ones announce more, and what is announced is counted out in memory before anything is read."""
 _SCAN_RATE = 20e6
 """Bytes a second: slower than any file system a trajectory is indexed on."""
 
@@ -71,6 +77,9 @@ def indexed(paths: Sequence[Path], n_atoms: int | None, sandbox: Sandbox) -> Ind
             problems.append(Problem(**answer.head["problem"]))
             continue
         facts = answer.head
+        if (problem := _impossible(answer, where)) is not None:
+            problems.append(problem)
+            continue
         if identity is None and "identity" in facts:
             identity = Identity(facts["identity"], str(path), format)
         n = 1 if single else facts["n_frames"]
@@ -89,6 +98,21 @@ def indexed(paths: Sequence[Path], n_atoms: int | None, sandbox: Sandbox) -> Ind
     if problems:
         raise Refusal(problems)
     return Indexed(parts, next(iter(counts.values())), single, identity, notes, trailing)
+
+
+def _impossible(answer: Message, where: str) -> Problem | None:
+    """What of an index cannot be true: a parser may believe what damaged bytes say, or answer after it has overwritten itself."""
+    n_atoms, n_frames, offsets = answer.head.get("n_atoms"), answer.head.get("n_frames"), answer.arrays.get("offsets")
+    if not (isinstance(n_atoms, int) and isinstance(n_frames, int)):
+        got = f"{n_atoms!r} atoms, {n_frames!r} frames"
+    elif not (0 < n_atoms <= MOST_ATOMS and 0 <= n_frames <= MOST_FRAMES):
+        got = f"{n_atoms:,} atoms, {n_frames:,} frames"
+    elif offsets is not None and offsets.shape != (n_frames,):
+        got = f"{n_frames:,} frames that start at {offsets.size:,} places"
+    else:
+        return None
+    wanted = f"1…{MOST_ATOMS:,} atoms and at most {MOST_FRAMES:,} frames"
+    return Problem("the file announces what it cannot hold", where, got, wanted, "damaged: copy it again")
 
 
 def ends(settings: TrajectorySettings, parts: Sequence[Part], trailing: dict[str, int]) -> list[Problem]:
@@ -130,18 +154,33 @@ def asked(head: dict[str, Any], files: Sequence[Path], sandbox: Sandbox, arrays:
     try:
         return sandbox.request(Message(head, arrays or {}), timeout=READ + size / _SCAN_RATE)
     except DecoderFault as fault:
-        first, *_, last = [*str(fault).splitlines(), ""]
-        raise Refusal(
-            Problem(
-                "decoding these files brings the decoder down"
-                if len(files) > 1
-                else "decoding this file brings the decoder down",
-                head["where"],
-                f"{first} {last}".strip(),
-                "files that can be parsed",
-                "damaged: copy it again, or write it anew with the program that made it",
-            )
-        ) from fault
+        raise Refusal(_deadly(head["where"], len(files), fault)) from fault
+
+
+def one_frame(trajectory: Trajectory, frame: int, sandbox: Sandbox) -> RawFrames:
+    """Every atom of a frame, whatever stands there. Raises `Refusal`; `DecoderFault` where its file is out of reach."""
+    with FrameReader(trajectory, sandbox, judges=False) as reader:
+        try:
+            return reader.read(np.array([frame]))
+        except FrameFault as fault:
+            raise Refusal(fault.problem) from fault
+        except DecoderFault as fault:
+            if fault.__cause__ is None:  # nothing died
+                raise
+            sandbox.start()  # as above
+            part = trajectory.parts[int(trajectory.locate(np.array([frame]))[0][0])]
+            raise Refusal(_deadly(f"ensemble.coordinates: {part.path}", 1, fault)) from fault
+
+
+def _deadly(where: str, n_files: int, fault: DecoderFault) -> Problem:
+    first, *_, last = [*str(fault).splitlines(), ""]
+    return Problem(
+        f"decoding {'these files' if n_files > 1 else 'this file'} brings the decoder down",
+        where,
+        f"{first} {last}".strip(),
+        "files that can be parsed",
+        "damaged: copy it again, or write it anew with the program that made it",
+    )
 
 
 def names_of(parts: Sequence[Part]) -> tuple[str, ...]:

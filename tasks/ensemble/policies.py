@@ -1,7 +1,7 @@
 """Which of the selected atoms scatter, and how much: elements, alternative places, what is dropped, occupancies; all counted."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from .names import is_ion, is_water
 from .settings import TrajectorySettings
 
 BACKBONE = ("N", "CA", "C", "CB")
+ONE = 1.035
+"""Occupancies that add up to less are one: files have two decimals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,8 @@ class Drawn:
     chains: Int64[np.ndarray, " m"]
     b_column: Float64[np.ndarray, " m"]
     """NaN where there is none."""
+    solvent: Bool[np.ndarray, " m"]
+    """Waters and ions."""
     bonds: Int64[np.ndarray, "k 2"]
     """Places in `selection`."""
     align: Int64[np.ndarray, " a"] | None
@@ -75,6 +79,7 @@ def drawn_atoms(settings: TrajectorySettings, head: Mapping[str, Any], arrays: M
         residues=arrays["residues"][kept],
         chains=arrays["chains"][kept],
         b_column=arrays["b_factors"][kept],
+        solvent=np.array([is_water(row[1]) or is_ion(row[0], row[1]) for row in kinds], bool)[which[kept]],
         bonds=bonds[(bonds >= 0).all(axis=1)],
         align=within["align"][within["align"] >= 0] if "align" in within else None,
         compared=within["compared"][within["compared"] >= 0] if "compared" in within else None,
@@ -114,6 +119,8 @@ def _places(
         if settings.occupancy != "file":
             what, got = "every alternative place would count as a whole atom", f"`altloc: all` with `occupancy: one`, {n} places"
             problems.append(Problem(what, "ensemble.altloc", got, "`occupancy: file`", "write it, or `altloc: highest`"))
+        else:
+            problems += _more_than_one(head, arrays, np.flatnonzero(alternative))
         notes.append(f"alternative places: all {n} are drawn, by their occupancy")
     else:
         occupancies = np.nan_to_num(arrays["occupancies"])
@@ -129,6 +136,23 @@ def _places(
             f"alternative places: of {n}, {int((kept & alternative).sum())} are drawn, of the highest occupancy in each residue"
         )
     return kept
+
+
+def _more_than_one(
+    head: Mapping[str, Any], arrays: Mapping[str, np.ndarray], places: Int64[np.ndarray, " a"]
+) -> Iterator[Problem]:
+    """Atoms whose alternative places are there more than once together."""
+    names = [row[0] for row in head["kinds"]]
+    total: Counter[tuple[int, str]] = Counter()
+    for i in places.tolist():
+        occupancy = float(np.nan_to_num(arrays["occupancies"][i]))
+        total[int(arrays["residues"][i]), names[arrays["kinds"][i]]] += occupancy  # pyright: ignore[reportArgumentType]
+    bad = [(name, much) for (_, name), much in total.items() if much > ONE]
+    if bad:
+        name, much = max(bad, key=lambda one: one[1])
+        got = f"{len(bad)} atoms, up to {much:.3g} in all for a {name}"
+        fix = "correct the file, or `altloc: highest` with `occupancy: one`"
+        yield Problem("alternative places of an atom add up to more than one", "ensemble.occupancy", got, "at most 1 each", fix)
 
 
 def _dropped(

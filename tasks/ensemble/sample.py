@@ -12,9 +12,10 @@ from ..values import RawFrames
 from .census import Census
 from .choice import evenly
 from .frames import TrajectoryEnsemble
+from .lattice import usable
 from .placement import kabsch, place, posed
 from .reader import FrameReader, bad_frame
-from .whole import Tree, made_whole, spanning_tree, torn, usable
+from .whole import Tree, made_whole, spanning_tree, torn
 
 MOST = 200
 """Frames."""

@@ -92,8 +92,9 @@ def identify_all(paths: Sequence[Path], sha256: Mapping[str, str]) -> tuple[Sour
     for name, wanted in sha256.items():
         there = [path for path in paths if path.name == name]
         if not there:
-            fix = "the names of files, without folders"
-            problems.append(Problem("there is no file of this name", f"ensemble.sha256.{name}", name, fix=fix))
+            some = [path.name for path in paths[:5]]
+            wanted, fix = ", ".join(some) + (", …" if len(paths) > 5 else ""), "write the names of files, without folders"
+            problems.append(Problem("there is no file of this name", f"ensemble.sha256.{name}", name, wanted, fix))
         for path in there:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -149,6 +150,9 @@ def check(path: Path, key: str, formats: dict[str, str] | None) -> Problem | Non
         if path.is_dir():
             return Problem("this is a folder", where, "a folder", f"a file ({known})", "name the file inside it")
         if not path.exists():
+            if path.is_symlink():
+                got, fix = f"a link to {path.readlink()}", "mend the link, or name the file itself"
+                return Problem("the link leads to no file", where, got, f"a file ({known})", fix)
             return Problem("there is no such file", where, fix=_nearest(path))
         if not path.is_file():
             return Problem(
@@ -160,9 +164,10 @@ def check(path: Path, key: str, formats: dict[str, str] | None) -> Problem | Non
             )
         with path.open("rb") as file:
             if not file.read(1):
-                return Problem("the file is empty", where, "0 bytes", fix="copy it again from its source")
+                return Problem("the file is empty", where, "0 bytes", f"a file ({known})", "copy it again from its source")
     except OSError as error:
-        return Problem("the file cannot be opened", where, error.strerror or str(error), fix="check its permissions and its disk")
+        why = error.strerror or str(error)
+        return Problem("the file cannot be opened", where, why, "a file in reach", "check its permissions and its disk")
     return None
 
 

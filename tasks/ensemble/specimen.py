@@ -3,11 +3,12 @@
 Its atoms stand on a cubic lattice, each a little off its place, in the order of a snake through it; every tenth is called CA.
 """
 
-import struct
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
+
+from .placed_files import AKMA, write_dcd
 
 SPACING = 2.59
 """Å: 17.3 Å³ a heavy atom, as in proteins (1.35 g/cm³, 14.2 Da for each heavy atom with its hydrogens)."""
@@ -33,7 +34,7 @@ def write_specimen(folder: Path, n_atoms: int, n_frames: int) -> None:
     phase = np.linspace(0, np.pi, n_frames)[:, None]
     moved = np.repeat(rest[None], n_frames, axis=0)
     moved[..., 1] += 3.0 * np.sin(phase) * np.sin(rest[:, 0] / 20.0)
-    _write_dcd(folder / "specimen.dcd", moved.astype(np.float32))
+    write_dcd(folder / "specimen.dcd", n_frames, n_atoms, AKMA, [moved.astype(np.float32)])
 
 
 def _elements(n_atoms: int) -> list[str]:
@@ -49,19 +50,3 @@ def _atoms(n_atoms: int) -> Float64[np.ndarray, "m 3"]:
     sites = SPACING * np.stack([x, y, z], axis=-1).reshape(-1, 3)
     inside = np.sort(np.argsort(((sites / RADII) ** 2).sum(axis=1), kind="stable")[:n_atoms])
     return sites[inside] + np.random.default_rng(7).uniform(-0.35, 0.35, (n_atoms, 3))
-
-
-def _write_dcd(file: Path, positions: Float32[np.ndarray, "f m 3"]) -> None:
-    """CHARMM's format: Fortran records, each between its length; coordinates axis by axis (MDAnalysis' manual describes it)."""
-    n_frames, n_atoms, _ = positions.shape
-    control = [0] * 20
-    control[0], control[2], control[3], control[19] = n_frames, 1, n_frames, 24
-    control[9] = struct.unpack("<i", struct.pack("<f", 1.0))[0]
-    title = b"made up by cryovox".ljust(80)
-    head = [b"CORD" + struct.pack("<20i", *control), struct.pack("<i", 1) + title, struct.pack("<i", n_atoms)]
-    length = np.full((n_frames, 3, 1), 4 * n_atoms, "<i4").view("<f4")
-    axes = np.moveaxis(positions, 2, 1).astype("<f4", copy=False)
-    with file.open("wb") as opened:
-        for record in head:
-            opened.write(struct.pack("<i", len(record)) + record + struct.pack("<i", len(record)))
-        opened.write(np.concatenate([length, axes, length], axis=2).tobytes())

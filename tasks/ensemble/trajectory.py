@@ -13,28 +13,27 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ..decoding.sandbox import Sandbox
-from ..errors import FrameFault, Problem, Refusal
-from ..values import RawFrames
+from ..errors import Problem, Refusal
+from ..values import Atoms, RawFrames
 from . import listing
 from .choice import DiverseFrames, candidates, chosen, evenly
-from .diverse import farthest
+from .copies import copies_of
 from .elements import resolve
 from .frames import Part, Placement, Trajectory, TrajectoryEnsemble
-from .parts import asked, checked, ends, indexed, names_of
+from .lattice import usable
+from .parts import asked, checked, ends, indexed, names_of, one_frame
+from .placed_files import AtomNames
 from .placement import TornFrame, is_spread, placement_on, whole
 from .policies import Drawn, drawn_atoms
-from .reader import FrameReader, bad_frame, bad_frame_problem, flaw
+from .reader import bad_frame, bad_frame_problem, flaw
 from .settings import TrajectorySettings
 from .sources import SELF_DESCRIBED, TOPOLOGIES, check, format_of, identify_all
-from .symmetry import Copies, copies_by, expand, operators, overlapping
-from .truth import mirrored, overlaps
+from .subset import most_diverse
+from .truth import mirrored, out_of_scale, overlaps, scattered
 from .units import scale_of
-from .whole import Tree, spanning_tree, usable
+from .whole import spanning_tree
 
 T = TypeVar("T")
-
-AT_ONCE = 64
-"""Frames read together where their differences are looked at."""
 
 
 def open_trajectory(settings: TrajectorySettings, folder: Path, sandbox: Sandbox | None = None) -> TrajectoryEnsemble:
@@ -46,6 +45,29 @@ def open_trajectory(settings: TrajectorySettings, folder: Path, sandbox: Sandbox
         with Sandbox() as own:
             return open_trajectory(settings, folder, own)
     return _Opening(settings, folder, sandbox).opened()
+
+
+def names_of_atoms(settings: TrajectorySettings, folder: Path, ensemble: TrajectoryEnsemble, atoms: Atoms) -> AtomNames:
+    """What the topology calls the drawn atoms of an opened ensemble."""
+    opening = _Opening(settings, folder, Sandbox())
+    with opening.sandbox:
+        _, topology = opening._files()
+        said = opening._described(topology, None, "all", {})
+    arrays, kinds, chains = said["arrays"], said["kinds"], said["chains"]
+    places = ensemble.trajectory.selection
+    copies = ensemble.placement.copies
+    places = places if copies is None else places[copies.atoms]
+    at = np.searchsorted(arrays["selection"], places)
+    rows = [kinds[kind] for kind in arrays["kinds"][at].tolist()]
+    return AtomNames(
+        names=[row[0] for row in rows],
+        residues=[row[1] for row in rows],
+        chains=[chain or segment for segment, chain in (chains[i] for i in arrays["chains"][at].tolist())],
+        numbers=arrays["numbers"][at],
+        atomic_numbers=atoms.atomic_numbers,
+        b_factors=atoms.b_factors,
+        weights=atoms.weights,
+    )
 
 
 class _Opening:
@@ -69,7 +91,8 @@ class _Opening:
         trajectory = replace(trajectory, selection=atoms.selection)
         placement = self._placement(trajectory, topology, atoms, first, int(frames[0]))
         if isinstance(settings.frames, DiverseFrames):
-            frames = self._diverse(trajectory, atoms, placement.tree, frames)
+            self.notes.append(f"frames: the {settings.frames.diverse} that differ most of {len(frames)} that were compared")
+            frames = most_diverse(settings.frames, trajectory, atoms.compared, placement.tree, frames, self.sandbox)
         if settings.prune is not None:
             frames = frames[evenly(len(frames), settings.prune)]
         each = slice(None) if placement.copies is None else placement.copies.atoms
@@ -150,12 +173,7 @@ class _Opening:
 
     def _first(self, trajectory: Trajectory, frame: int) -> RawFrames | None:
         """The reference: every atom of the first frame that is taken, whatever stands there."""
-        with FrameReader(trajectory, self.sandbox, judges=False) as reader:
-            try:
-                return reader.read(np.array([frame]))
-            except FrameFault as fault:
-                self.problems.append(fault.problem)
-                return None
+        return self._collected(lambda: one_frame(trajectory, frame, self.sandbox))
 
     def _described(
         self, topology: Path, first: RawFrames | None, select: str, within: dict[str, tuple[str, str]]
@@ -199,11 +217,13 @@ class _Opening:
         points = first.positions[:, atoms.selection]
         if (reason := flaw(points[0])) is not None:
             self._refuse_first(trajectory, frame, reason)
+        if problems := list(out_of_scale(points[0].astype(np.float64), atoms)):
+            raise Refusal(problems)
         cell = first.cells[0] if usable(first.cells[0]) else None
         tree = None
         if self.settings.whole == "auto":
             try:
-                tree = spanning_tree(points[0].astype(np.float64), cell, atoms.bonds, atoms.atomic_numbers)
+                tree = spanning_tree(points[0].astype(np.float64), cell, atoms.bonds, atoms.atomic_numbers, atoms.solvent)
             except ValueError as error:
                 self._refuse_first(trajectory, frame, str(error))
         try:
@@ -213,9 +233,12 @@ class _Opening:
         align = atoms.align
         if align is not None and self.settings.align is not None:
             self._superposable(align, reference, frame)
-        if problems := [*overlaps(reference, atoms), *mirrored(reference, atoms)]:
+        pieces = [] if tree is None else scattered(reference, atoms)
+        if problems := [*overlaps(reference, atoms), *mirrored(reference, atoms), *pieces]:
             raise Refusal(problems)
-        copies = self._copies(topology, atoms, reference)
+        copies = copies_of(self.settings, topology, atoms, reference, self.sandbox)
+        if copies is not None:
+            self.notes.append(f"copies: {len(copies.operators)}, {len(copies)} atoms in all")
         return placement_on(reference, align, self.settings.center == "centroid", tree, copies)
 
     def _refuse_first(self, trajectory: Trajectory, frame: int, reason: str) -> None:
@@ -236,66 +259,6 @@ class _Opening:
             fix = "select atoms that span the molecule, or write `align: null`"
             got = f"{len(align)} atoms in frame {frame}"
             raise Refusal([*self.problems, Problem(what, "ensemble.align.select", got, fix=fix)])
-
-    def _copies(self, topology: Path, atoms: Drawn, reference: Float64[np.ndarray, "m 3"]) -> Copies | None:
-        """Of a point group, or of an assembly that the structure file describes. Raises `Refusal`."""
-        settings, m = self.settings, len(reference)
-        if settings.symmetry is None and settings.assembly is None:
-            return None
-        if settings.symmetry is not None and settings.assembly is not None:
-            got, fix = "`assembly` and `symmetry`", "remove one of the two keys"
-            raise Refusal(Problem("copies come from an assembly or a point group", "ensemble.symmetry", got, "one of them", fix))
-        if settings.symmetry is not None:
-            key = f"ensemble.symmetry: {settings.symmetry}"
-            try:
-                copies = copies_by(operators(settings.symmetry), m)
-            except ValueError as error:
-                raise Refusal(Problem("the symmetry is unknown", key, settings.symmetry, str(error), "correct it")) from error
-        else:
-            key = f"ensemble.assembly: {settings.assembly}"
-            copies = self._assembly(topology, atoms)
-        if n := overlapping(expand(reference[None], copies)[0], copies):
-            fix = "deposited files often hold the whole assembly already: remove the key; or move the axis to where it belongs"
-            raise Refusal(Problem("copies lie on top of each other", key, f"{n} pairs of atoms", "none", fix))
-        self.notes.append(f"copies: {len(copies.operators)} by {key}, {len(copies)} atoms in all")
-        return copies
-
-    def _assembly(self, topology: Path, atoms: Drawn) -> Copies:
-        where, name = f"ensemble.assembly: {topology}", str(self.settings.assembly)
-        request = {"do": "assembly", "topology": str(topology), "format": format_of(topology), "name": name, "where": where}
-        answer = asked(request, [topology], self.sandbox)
-        if "problem" in answer.head:
-            raise Refusal(Problem(**answer.head["problem"]))
-        if not len(answer.arrays["operators"]):
-            listed = ", ".join(answer.head["names"]) or "none"
-            raise Refusal(
-                Problem(
-                    "the file describes no such assembly", where, name, f"one of: {listed}", "correct the name, or remove the key"
-                )
-            )
-        which, places = answer.arrays["pairs"].T
-        at = np.searchsorted(atoms.selection, places)
-        drawn = atoms.selection[np.minimum(at, len(atoms.selection) - 1)] == places
-        return Copies(answer.arrays["operators"], at[drawn], which[drawn])
-
-    def _diverse(self, trajectory: Trajectory, atoms: Drawn, tree: Tree | None, frames: np.ndarray) -> Int64[np.ndarray, " k"]:
-        """Of the candidates `frames`, those that differ most. Raises `Refusal`."""
-        choice, compared = self.settings.frames, atoms.compared
-        assert isinstance(choice, DiverseFrames)
-        if compared is None or len(compared) < 3:
-            got = f"{choice.select!r}: {0 if compared is None else len(compared)} within ensemble.select"
-            raise Refusal(Problem("too few atoms to compare", "ensemble.frames.select", got, "at least 3", "select more atoms"))
-        points = np.empty((len(frames), len(compared), 3), np.float32)
-        with FrameReader(trajectory, self.sandbox) as reader:
-            for rows in np.array_split(np.arange(len(frames)), -(-len(frames) // AT_ONCE)):
-                try:
-                    points[rows] = whole(reader.read(frames[rows]), tree)[:, compared]
-                except FrameFault as fault:
-                    raise Refusal(fault.problem) from fault
-                except TornFrame as torn:
-                    raise Refusal(bad_frame(trajectory, int(frames[rows[torn.place]]), torn.reason).problem) from torn
-        self.notes.append(f"frames: the {choice.diverse} that differ most of {len(frames)} that were compared")
-        return frames[farthest(points, choice.diverse)]
 
     def _collected(self, attempt: Callable[[], T]) -> T | None:
         """What `attempt` gives; its refusal joins the problems found so far."""

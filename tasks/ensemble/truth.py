@@ -1,4 +1,4 @@
-"""What no molecule's coordinates can be: atoms on top of each other, and amino acids in a mirror."""
+"""What no molecule's coordinates can be: atoms on top of each other, amino acids in a mirror, bonds in another unit."""
 
 from collections.abc import Iterator
 
@@ -7,18 +7,51 @@ from jaxtyping import Float64
 from scipy.spatial import KDTree
 
 from ..errors import Problem
-from .policies import Drawn
+from .policies import ONE, Drawn
 
 TOO_CLOSE = 0.1
 """Å. No two atoms are: the shortest bond has 0.74."""
 _ENOUGH = 8
-"""Residues that must agree on their handedness."""
+"""Residues that must agree on their handedness or their size."""
+_SMALL, _LARGE = 0.5, 4.5
+"""Å: no median of bonds lies beyond, and those in nm or tenths of Å do."""
+_REACH = 25.0
+"""Å from Cα: arginine's side chain ends at 7.3, a cysteine's palmitate near 22."""
+
+
+def out_of_scale(points: Float64[np.ndarray, "m 3"], atoms: Drawn) -> Iterator[Problem]:
+    """Bonds a tenth or ten times as long as bonds are; whole or not, since most bonds are never cut.
+
+    By N-CA of amino acids, else by the topology's bonds, else by each atom's nearest neighbour, which may be far but not so near.
+    """
+    wanted, most = "about 1.5 Å", _LARGE
+    if len(atoms.traces) >= _ENOUGH:
+        ends, called = atoms.traces[:, :2], "N and CA of an amino acid"
+    elif len(atoms.bonds) >= _ENOUGH:
+        ends, called = atoms.bonds, "bonded atoms"
+    elif len(points) >= _ENOUGH:
+        _, near = KDTree(points).query(points, k=2)
+        ends, called, most = np.stack([np.arange(len(points)), np.asarray(near)[:, 1]], axis=1), "neighbouring atoms", np.inf
+    else:
+        return
+    distance = float(np.median(np.linalg.norm(points[ends[:, 0]] - points[ends[:, 1]], axis=1)))
+    if _SMALL <= distance <= most:
+        return
+    small = distance < _SMALL
+    how = "multiply by 10: they look like nm" if small else "divide by 10"
+    yield Problem(
+        f"the coordinates are too {'small' if small else 'large'}",
+        "ensemble.coordinates, in the first frame that is taken",
+        f"{called} stand {distance:.3g} Å apart (median of {len(ends)})",
+        wanted,
+        f"{how}, where the file was written; of arrays `units` says which they are",
+    )
 
 
 def overlaps(points: Float64[np.ndarray, "m 3"], atoms: Drawn) -> Iterator[Problem]:
     """Pairs of atoms (Å) that share a place; alternative places of one atom may, where all are drawn."""
     pairs = KDTree(points).query_pairs(TOO_CLOSE, output_type="ndarray")
-    pairs = pairs[atoms.weights[pairs].sum(axis=1) > 1.035] if len(pairs) else pairs
+    pairs = pairs[atoms.weights[pairs].sum(axis=1) > ONE] if len(pairs) else pairs
     if len(pairs):
         shown = "; ".join(f"atoms {atoms.selection[i]} and {atoms.selection[j]}" for i, j in pairs[:4])
         yield Problem(
@@ -43,4 +76,24 @@ def mirrored(points: Float64[np.ndarray, "m 3"], atoms: Drawn) -> Iterator[Probl
             f"{1 - left:.0%} of {len(atoms.traces)} amino acids are right-handed",
             "L-amino acids",
             "turn one axis over where the coordinates were written (x to -x), or exchange two axes",
+        )
+
+
+def scattered(points: Float64[np.ndarray, "m 3"], atoms: Drawn) -> Iterator[Problem]:
+    """Amino acids in pieces, though molecules were put together: later frames are held against this one, so it must be right."""
+    if not len(atoms.traces):
+        return
+    alpha = np.full(int(atoms.residues.max()) + 1, -1)
+    alpha[atoms.residues[atoms.traces[:, 1]]] = atoms.traces[:, 1]
+    mine = alpha[atoms.residues]
+    distance = np.where(mine < 0, 0.0, np.linalg.norm(points - points[mine], axis=1))
+    if n := int(np.count_nonzero(distance > _REACH)):
+        i = int(np.argmax(distance))
+        a, b = atoms.selection[i], atoms.selection[mine[i]]
+        yield Problem(
+            "amino acids lie in pieces",
+            "ensemble.coordinates, in the first frame that is taken",
+            f"{n} atoms are far from their Cα: atom {a} from atom {b} by {distance[i]:.3g} Å (counted from 0)",
+            f"at most {_REACH:g} Å",
+            "damaged: copy the file again, or leave the frame out with `frames`; `whole: none` takes it as it is",
         )

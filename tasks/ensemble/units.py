@@ -8,7 +8,7 @@ import numpy as np
 from ..decoding.sandbox import Sandbox
 from ..errors import Problem, Refusal
 from .frames import Part, Trajectory
-from .reader import FrameReader
+from .parts import one_frame
 
 ARRAYS = ("npy", "npz", "zarr")
 """Formats without a unit."""
@@ -26,8 +26,7 @@ def scale_of(part: Part, n_atoms: int, units: Literal["auto", "angstrom", "nm"],
         return part
     if units != "auto":
         return replace(part, scale=_SCALES[units])
-    with FrameReader(Trajectory((part,), n_atoms, np.arange(n_atoms)), sandbox, judges=False) as reader:
-        (points,) = reader.read(np.zeros(1, np.int64)).positions
+    (points,) = one_frame(Trajectory((part,), n_atoms, np.arange(n_atoms)), 0, sandbox).positions
     distance = float(np.median(np.linalg.norm(np.diff(points.astype(float), axis=0), axis=1))) if len(points) > 1 else np.nan
     for name, (low, high) in (("nm", _NM), ("angstrom", _ANGSTROM)):
         if low <= distance <= high:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import count
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -10,8 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.spatial import KDTree
 
-SMALLEST = 10.0
-"""Å: a box with a lower height holds no molecule. Files without a box write CRYST1 1 1 1."""
+from .lattice import combined, heights, nearest_image, reduced, squares, usable
 
 FIRST = 2.5
 """Å: where the search for neighbours begins. Nearly every bond is shorter; then it doubles until all atoms are joined."""
@@ -27,9 +26,6 @@ TRACE = 4.3
 
 TORN = 5.0
 """Å: no bond, and no step of a Cα trace, gets so much longer by any motion."""
-
-EVEN = 1e-4
-"""Å: images that differ by less are equally near, and the atom stays where it is. Coordinates have three decimals."""
 
 BOND, SHORT, CONTACT, FAR = range(4)
 """What an edge is, in the order of preference: the topology's bond, one by its length, a contact in place, any other."""
@@ -51,18 +47,17 @@ class Tree:
     """Pieces that bonds alone hold together."""
 
 
-def usable(cell: Float64[np.ndarray, "3 3"]) -> bool:
-    """Whether the rows, Å, are the vectors of a box: finite, with room of at least `SMALLEST` between opposite faces."""
-    return bool(_heights(cell).min() >= SMALLEST)
-
-
 def spanning_tree(
     positions: Float64[np.ndarray, "m 3"],
     cell: Float64[np.ndarray, "3 3"] | None,
     bonds: Int64[np.ndarray, "k 2"] | None,
     atomic_numbers: Int64[np.ndarray, " m"],
+    loose: Bool[np.ndarray, " m"] | None = None,
 ) -> Tree:
     """The minimum spanning tree of nearest-image distances, Å, in the reference frame, by kind of edge and then by length.
+
+    `loose`: atoms of solvent. They diffuse, so no neighbour of the first frame holds them: each of their molecules hangs on the
+    atom in the middle of all others, and is drawn at the image that is nearest to it.
 
     Bonds go before contacts; contacts of up to 2 `FIRST` between atoms where they are go before those across a face of the box,
     so that chains which touch are not moved to touch elsewhere, as they may in a crystal's cell.
@@ -72,6 +67,8 @@ def spanning_tree(
     """
     if not np.isfinite(positions).all():
         raise ValueError("the positions of the reference frame must be finite")
+    if loose is not None and loose.any() and not loose.all():
+        return _with_solvent(positions, cell, bonds, atomic_numbers, loose)
     # their pairs would be too many to list
     _, crowd = np.unique(np.floor(positions / FIRST), axis=0, return_counts=True)
     if (crowd.astype(float) ** 2).sum() > CROWDED * len(positions):
@@ -97,6 +94,52 @@ def spanning_tree(
     return _tree(m, pairs, kinds, _lengths(positions, box, pairs), atomic_numbers)
 
 
+def _with_solvent(
+    positions: Float64[np.ndarray, "m 3"],
+    cell: Float64[np.ndarray, "3 3"] | None,
+    bonds: Int64[np.ndarray, "k 2"] | None,
+    atomic_numbers: Int64[np.ndarray, " m"],
+    loose: Bool[np.ndarray, " m"],
+) -> Tree:
+    """The tree of all that is not loose, on whose middle atom each loose molecule hangs by its first atom."""
+    parents, lengths, held = np.arange(len(loose)), np.zeros(len(loose)), np.zeros(len(loose), bool)
+    place = np.zeros(len(loose), np.int64)
+    given = np.zeros((0, 2), np.int64) if bonds is None else bonds
+    firm = np.flatnonzero(~loose)
+    place[firm] = np.arange(len(firm))
+    core = spanning_tree(positions[firm], cell, place[given[~loose[given].any(axis=1)]], atomic_numbers[firm])
+    parents[firm], lengths[firm], held[firm] = firm[core.parents], core.lengths, core.held
+    points = positions[firm]
+    # a molecule in the box is made whole before its middle is looked for
+    (whole,), _ = made_whole(points[None], np.zeros((1, 3, 3)) if cell is None else cell[None], core)
+    hub = int(firm[np.argmin(squares(whole - whole.mean(axis=0)))])
+    free = np.flatnonzero(loose)
+    place[free] = np.arange(len(free))
+    inside = place[given[loose[given].all(axis=1)]]
+    box = reduced(cell) if cell is not None and usable(cell) else None
+    if not len(inside):
+        inside = _by_length(positions[free], box, atomic_numbers[free])
+    _, molecules = connected_components(_graph(len(free), inside, np.ones(len(inside))), directed=False)
+    _, first = np.unique(molecules, return_index=True)
+    # one more node stands for the hub, and is the root
+    pairs = np.concatenate([inside + 1, np.stack([np.zeros(len(first), np.int64), first + 1], axis=1)])
+    spans = _lengths(np.concatenate([positions[[hub]], positions[free]]), box, pairs)
+    kinds = np.repeat([SHORT, FAR], [len(inside), len(first)])
+    crown = _tree(len(free) + 1, pairs, kinds, spans, np.concatenate([[0], atomic_numbers[free]]))
+    nodes = np.concatenate([[hub], free])
+    parents[free], lengths[free], held[free] = nodes[crown.parents[1:]], crown.lengths[1:], crown.held[1:]
+    return Tree(parents, lengths, held, core.bonds + crown.bonds, core.fragments + len(first))
+
+
+def _by_length(
+    positions: Float64[np.ndarray, "m 3"], box: Float64[np.ndarray, "3 3"] | None, atomic_numbers: Int64[np.ndarray, " m"]
+) -> Int64[np.ndarray, "k 2"]:
+    """Pairs that are near enough for a bond."""
+    radius = _radius(atomic_numbers)
+    pairs = _between(positions, box, FIRST, np.arange(len(positions)))
+    return pairs[_lengths(positions, box, pairs) <= np.minimum(radius[pairs].sum(axis=1), FIRST)]
+
+
 def made_whole(
     positions: Float64[np.ndarray, "f m 3"], cells: Float64[np.ndarray, "f 3 3"], tree: Tree
 ) -> tuple[Float64[np.ndarray, "f m 3"], Int64[np.ndarray, " f"]]:
@@ -107,12 +150,14 @@ def made_whole(
     """
     with np.errstate(invalid="ignore", over="ignore"):
         edges = positions - positions[:, tree.parents]
-        squares = _squares(edges)
+        spans = squares(edges)
     found, moved = positions, np.zeros(len(positions), np.int64)
     for i, cell in enumerate(cells):
+        if not usable(cell):
+            continue
         # a box vector is never shorter than the least height: half of it needs no second look
-        long = np.flatnonzero((squares[i] >= (_heights(cell).min() / 2) ** 2) & np.isfinite(squares[i]))
-        if not usable(cell) or not len(long):
+        long = np.flatnonzero((spans[i] >= (heights(cell).min() / 2) ** 2) & np.isfinite(spans[i]))
+        if not len(long):
             continue
         box = reduced(cell)
         steps = np.zeros_like(edges[i])
@@ -122,7 +167,7 @@ def made_whole(
         steps = _summed(steps, tree.parents)
         shifted = np.flatnonzero(steps.any(axis=1))
         found = positions.copy() if found is positions else found
-        found[i, shifted] += _combined(steps[shifted], box)
+        found[i, shifted] += combined(steps[shifted], box)
         moved[i] = len(shifted)
     return found, moved
 
@@ -134,58 +179,19 @@ def torn(positions: Float[np.ndarray, "f m 3"], tree: Tree) -> list[str | None]:
     that is not known has cut the molecule. Fragments may part.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        squares = _squares(positions - positions[:, tree.parents])
-    far = squares > np.where(tree.held, (tree.lengths + TORN) ** 2, np.inf)
+        spans = squares(positions - positions[:, tree.parents])
+    far = spans > np.where(tree.held, (tree.lengths + TORN) ** 2, np.inf)
     reasons: list[str | None] = [None] * len(positions)
     for i in np.flatnonzero(far.any(axis=1)):
         edges = np.flatnonzero(far[i])
-        worst = edges[np.argmax(squares[i, edges] - tree.lengths[edges] ** 2)]
+        worst = edges[np.argmax(spans[i, edges] - tree.lengths[edges] ** 2)]
         a, b = sorted((int(worst), int(tree.parents[worst])))
         reasons[i] = (
             f"{len(edges)} {'bond is' if len(edges) == 1 else 'bonds are'} more than {TORN:g} Å longer than in the first frame: "
             f"atoms {a} and {b} of the selection, counted from 0, stood {tree.lengths[worst]:.1f} Å apart there "
-            f"and stand {np.sqrt(squares[i, worst]):.1f} Å apart here"
+            f"and stand {np.sqrt(spans[i, worst]):.1f} Å apart here"
         )
     return reasons
-
-
-def reduced(cell: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "3 3"]:
-    """The same lattice by its shortest vectors (Minkowski's basis), rows, shortest first.
-
-    P. Q. Nguyen, D. Stehlé, ACM Trans. Algorithms 5 (2009) 46: the greedy algorithm, in three dimensions.
-    """
-    basis = cell
-    for _ in range(100):
-        a, b, c = basis[np.argsort(_squares(basis), kind="stable")]
-        b = b - np.rint((a * b).sum() / (a * a).sum()) * a
-        if (b * b).sum() >= (a * a).sum():
-            gram = np.array([[(a * a).sum(), (a * b).sum()], [(a * b).sum(), (b * b).sum()]])
-            x, y = np.floor(np.linalg.solve(gram, np.array([(a * c).sum(), (b * c).sum()])))
-            corners = np.stack([c, *(c - (x + i) * a - (y + j) * b for i, j in product((0, 1), repeat=2))])
-            lengths = _squares(corners)
-            nearest = int(np.argmin(lengths))
-            if lengths[nearest] >= lengths[0] * (1 - 1e-12):
-                return np.stack([a, b, c])
-            c = corners[nearest]
-        basis = np.stack([a, b, c])
-    return basis
-
-
-def nearest_image(displacements: Float64[np.ndarray, "n 3"], box: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "n 3"]:
-    """Whole multiples of the rows of `box` that make each displacement, Å, shortest; 0 where none makes it shorter by `EVEN`.
-
-    `box` must be `reduced`: then the nearest image is one of the 27 about the rounded one.
-    """
-    rounded = -np.rint(_combined(displacements, np.linalg.inv(box)))
-    best = rounded.copy()
-    least = _squares(displacements + _combined(rounded, box))
-    for offset in product((-1.0, 0.0, 1.0), repeat=3):
-        steps = rounded + offset
-        squares = _squares(displacements + _combined(steps, box))
-        nearer = squares < least
-        best[nearer], least[nearer] = steps[nearer], squares[nearer]
-    best[np.sqrt(_squares(displacements)) <= np.sqrt(least) + EVEN] = 0
-    return best
 
 
 def _summed(steps: Float64[np.ndarray, "m 3"], parents: Int64[np.ndarray, " m"]) -> Float64[np.ndarray, "m 3"]:
@@ -238,15 +244,15 @@ def _images(
     owners = np.arange(len(positions))
     if box is None:
         return positions, owners
-    places = _combined(positions, np.linalg.inv(box))
+    places = combined(positions, np.linalg.inv(box))
     places -= np.floor(places)
-    for axis, height in enumerate(_heights(box)):
+    for axis, height in enumerate(heights(box)):
         share = min(1.001 * cutoff / height, 1)
         one = np.eye(3)[axis]
         low, high = places[:, axis] <= share, places[:, axis] >= 1 - share
         places = np.concatenate([places, places[low] + one, places[high] - one])
         owners = np.concatenate([owners, owners[low], owners[high]])
-    return _combined(places, box), owners
+    return combined(places, box), owners
 
 
 def _tree(m: int, pairs: np.ndarray, kinds: np.ndarray, lengths: np.ndarray, atomic_numbers: np.ndarray) -> Tree:
@@ -281,9 +287,9 @@ def _lengths(positions: np.ndarray, box: Float64[np.ndarray, "3 3"] | None, pair
     edges = positions[pairs[:, 0]] - positions[pairs[:, 1]]
     if box is not None:
         # half the shortest box vector needs no second look
-        long = _squares(edges) >= _squares(box).min() / 4
-        edges[long] += _combined(nearest_image(edges[long], box), box)
-    return np.sqrt(_squares(edges))
+        long = squares(edges) >= squares(box).min() / 4
+        edges[long] += combined(nearest_image(edges[long], box), box)
+    return np.sqrt(squares(edges))
 
 
 def _radius(atomic_numbers: Int64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
@@ -293,23 +299,3 @@ def _radius(atomic_numbers: Int64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"
     """
     periods = [(1,), range(5, 10), range(14, 18), (34, 35, 53)]
     return np.select([np.isin(atomic_numbers, list(period)) for period in periods], [0.5, 0.87, 1.17, 1.3], 0.0)
-
-
-def _heights(cell: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, " 3"]:
-    """Å between opposite faces, V / |b × c| and so on; 0 where there is no volume or it is no number."""
-    a, b, c = cell
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        faces = np.sqrt(_squares(np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)])))
-        heights = abs((a * np.cross(b, c)).sum()) / faces
-    return heights if np.isfinite(heights).all() else np.zeros(3)
-
-
-def _combined(coefficients: np.ndarray, rows: Float64[np.ndarray, "3 3"]) -> np.ndarray:
-    """`coefficients @ rows`, spelled out: BLAS may round an atom differently by where it stands in the array."""
-    x, y, z = (coefficients[..., i, None] * rows[i] for i in range(3))
-    return x + y + z
-
-
-def _squares(vectors: np.ndarray) -> np.ndarray:
-    x, y, z = (vectors[..., i] for i in range(3))
-    return x * x + y * y + z * z

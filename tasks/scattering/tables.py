@@ -71,8 +71,9 @@ def parsed(text: str, name: str, forward: float) -> ScatteringTable:
     rows = list(csv.reader(line for _, line in lines))
     if not rows or tuple(cell.strip() for cell in rows[0]) != COLUMNS:
         got = lines[0][1][:80] if lines else "no line"
+        fix = "write this header, and the columns in its order"
         raise Refusal(
-            Problem("a scattering table has other columns", _at(name, lines[0][0] if lines else 1), got, ",".join(COLUMNS))
+            Problem("a scattering table has other columns", _at(name, lines[0][0] if lines else 1), got, ",".join(COLUMNS), fix)
         )
     problems: list[Problem] = []
     symbols, a, b = [""], [np.full(5, np.nan)], [np.full(5, np.nan)]
@@ -80,12 +81,14 @@ def parsed(text: str, name: str, forward: float) -> ScatteringTable:
         read = _row(row)
         if read is None:
             wanted = f"{len(COLUMNS)} values: Z from 1 to {LAST_ELEMENT}, a symbol, ten finite numbers"
-            problems.append(Problem("a malformed row in a scattering table", _at(name, n), line[:80], wanted))
+            fix = "correct the row, or remove it: an element that is missing is refused where it is needed"
+            problems.append(Problem("a malformed row in a scattering table", _at(name, n), line[:80], wanted, fix))
             continue
         z, symbol, amplitudes, widths = read
         if not (widths > 0).all():
             got = f"{', '.join(f'b{i + 1} = {widths[i]:g}' for i in np.flatnonzero(~(widths > 0)))} of {symbol}"
-            problems.append(Problem("a width in a scattering table is not positive", _at(name, n), got, "Å², above 0"))
+            fix = "correct it from the table's source: a potential that grows with distance is none"
+            problems.append(Problem("a width in a scattering table is not positive", _at(name, n), got, "Å², above 0", fix))
         if z < len(symbols):
             fix = "write each element once, in the order of Z"
             problems.append(Problem("a scattering table is out of order", _at(name, n), f"Z = {z}", f"Z ≥ {len(symbols)}", fix))
@@ -104,7 +107,8 @@ def parsed(text: str, name: str, forward: float) -> ScatteringTable:
 def _of_the_whole(table: ScatteringTable, name: str, forward: float, *, any_problem: bool) -> list[Problem]:
     present = np.flatnonzero([bool(symbol) for symbol in table.symbols])
     if not present.size:
-        return [] if any_problem else [Problem("a scattering table has no element", name, "", "a row for each element")]
+        none = Problem("a scattering table has no element", name, "a header alone", "a row for each element", "add the rows")
+        return [] if any_problem else [none]
     ratios = forward * table.a[present].sum(axis=1) / present
     # lithium's f(0) is 3.3 for electrons as well
     telling = ratios[present != 3]

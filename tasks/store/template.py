@@ -1,5 +1,6 @@
 """The store's Zarr nodes: all of them made once before any work (`create`), and what is known only at the end (`finish`)."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -89,7 +90,7 @@ def create(
         _make_nodes(folder, layout, root_attributes, meaning, keepbits)
         _make_frames(folder, layout.n_frames, meaning, files, columns)
         atomic.sync_tree(folder)
-        folder.rename(path)
+        _put(folder, path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -131,6 +132,18 @@ def finish(
     root["attributes"]["ome"] = _ome(layout, times if meaning.time else None)
     root["attributes"]["cryovox"] = _ours({**ours, **added}, complete=True)
     atomic.write(path, "zarr.json", json.dumps(root, indent=2, allow_nan=False).encode())
+
+
+def _put(folder: Path, path: Path) -> None:
+    """Renames the folder. Raises `Refusal` where the file system cannot."""
+    try:
+        folder.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV):
+            raise
+        got, fix = f"no renaming of folders ({error.strerror})", "choose a `store.path` on another file system"
+        what = "the file system cannot hold a store"
+        raise Refusal(Problem(what, str(path.parent), got, "one that renames folders and files", fix)) from error
 
 
 class _FrameArrays:
@@ -328,6 +341,7 @@ def _exists(path: Path) -> Problem:
     return Problem(
         what="something is already at the store's path",
         where=str(path),
+        got="a file, a link or a folder",
         wanted="a folder that is not there yet",
         fix="write to another `store.path`, or move what is there away",
     )

@@ -11,7 +11,7 @@ from cryovox.pipeline.events.tally import Tally
 from cryovox.pipeline.skipped import Skipped
 from cryovox.tasks.decoding.formats import open_frames
 from cryovox.tasks.ensemble.base import BadFrames
-from cryovox.tasks.errors import FrameFault
+from cryovox.tasks.errors import FrameFault, Refusal
 from cryovox.tasks.values import FrameStatus
 
 RECIPE = """\
@@ -137,3 +137,67 @@ def test_a_resumed_run_counts_what_was_skipped_before_it(tmp_path):
     state = tally.state
     assert (state["done"], state["skipped"], state["before"]) == (47, 3, 42)
     assert state["done"] + state["skipped"] + state["failed"] - state["before"] == 8
+
+
+@pytest.fixture
+def survey(tmp_path, quickstart, monkeypatch):
+    """Of the whole quickstart, in parts of 40 frames."""
+    from cryovox.tasks.ensemble.settings import TrajectorySettings
+    from cryovox.tasks.store.layout import StoreSettings
+    from cryovox.workflows import extents
+    from cryovox.workflows.kinds import open_ensemble
+    from cryovox.workflows.recipe import TrajectoryRecipe
+
+    monkeypatch.setattr(extents, "CHUNK", 40)
+    settings = TrajectorySettings(coordinates="adk.xtc", topology="adk.pdb", select="name CA")
+    recipe = TrajectoryRecipe(settings, StoreSettings("x.zarr"))
+    ensemble = open_ensemble(recipe, quickstart)
+    return extents.FindExtents(recipe, ensemble, np.arange(98), "x", tmp_path / "run" / "survey" / "key")
+
+
+def looked(workload):
+    """What a cluster makes of a workload."""
+    with workload.open() as session:
+        for unit in workload.units:
+            yield unit, session.do(unit)
+
+
+def test_an_interrupted_survey_goes_on_where_it_was(survey):
+    from cryovox.pipeline.events.exits import Interrupted
+    from cryovox.pipeline.run import _surveyed, _surveying
+
+    said, skipped = [], Skipped(98, BadFrames())
+    events = Events()
+    events.say = lambda kind, text="", **facts: said.append((facts["done"], facts["of"]))
+
+    def until_two(workload):
+        for done, one in enumerate(looked(workload)):
+            if done == 2:
+                raise Interrupted("stopped by SIGTERM")
+            yield one
+
+    with pytest.raises(Interrupted), _surveying(survey):
+        _surveyed(until_two, survey, skipped, events)
+    assert sorted(file.name for file in survey.folder.iterdir())[:2] == ["0.npz", "1.npz"]
+    said.clear()
+    survey.folder.joinpath("2.npz").unlink(missing_ok=True)  # was found, but not heard of
+    with _surveying(survey):
+        seen = _surveyed(looked, survey, skipped, events)
+    assert said == [(2, 3), (3, 3)]
+    assert seen.n == 98
+    assert not survey.folder.parent.exists()
+
+
+@pytest.mark.parametrize("error", [ValueError("a fault of the program"), Refusal(())])
+def test_a_survey_that_ends_otherwise_leaves_nothing(survey, error):
+    from cryovox.pipeline.run import _surveying
+
+    def fails():
+        with _surveying(survey):
+            next(looked(survey))
+            assert survey.folder.joinpath("0.npz").exists()
+            raise error
+
+    with pytest.raises(type(error)):
+        fails()
+    assert not survey.folder.parent.exists()

@@ -180,7 +180,7 @@ def test_nothing_of_the_shared_memory_is_left_however_child_and_sandbox_end(othe
 
 
 def test_batches_come_nearly_as_fast_as_without_a_child(quickstart):
-    """At most 1.3 times the time where nothing else runs (measured 1.0 to 1.2); the bound leaves room for a busy machine."""
+    """Of 64 frames, 1.1 to 1.3 times the time (measured); the bound leaves room for a busy machine."""
     from cryovox.tasks.decoding.decoder import read
     from cryovox.tasks.decoding.formats import open_frames
 

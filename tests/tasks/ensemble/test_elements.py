@@ -130,7 +130,9 @@ def test_virtual_sites_of_water_are_no_atoms(name, residue):
     assert number(name, residue) == 0
 
 
-@pytest.mark.parametrize("site", [kind("CA", "ALA", mass=0.0), kind("DC1", mass=0.4), kind("LP1", mass=0.0), kind("M", "X", "C", 0.0)])
+@pytest.mark.parametrize(
+    "site", [kind("CA", "ALA", mass=0.0), kind("DC1", mass=0.4), kind("LP1", mass=0.0), kind("M", "X", "C", 0.0)]
+)
 def test_a_massless_site_is_no_atom_whatever_its_name_and_is_counted(site):
     numbers, notes = resolve([kind("N", "ALA", mass=14.0, count=3), site], {})
     assert numbers.tolist() == [N, 0]

@@ -1,4 +1,4 @@
-"""Every tool's files open with the source's own defaults, frame by frame the same molecule, and say where each frame came from."""
+"""Every tool's files open with the source's own defaults, the same molecule frame by frame, and say where each came from."""
 
 import shutil
 from dataclasses import replace

@@ -162,7 +162,7 @@ def chain():
     rng = np.random.default_rng(4)
     steps = rng.normal(size=(12, 3))
     first = np.cumsum(1.5 * steps / np.linalg.norm(steps, axis=1, keepdims=True), axis=0) + 15
-    drifted = first + [11.0, -13.0, 4.0]
+    drifted = first + np.array([11.0, -13.0, 4.0])
     torn = first.copy()
     torn[7:] += [0, 9.0, 0]
     positions = np.stack([first, drifted % np.diag(CELL), torn]).astype(np.float32)

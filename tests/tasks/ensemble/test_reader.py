@@ -227,3 +227,34 @@ def test_the_user_files_have_no_new_neighbours(damaged, sandbox, tmp_path):
     trajectory = damaged({})
     read(trajectory, [3], sandbox)
     assert [file.name for file in tmp_path.iterdir()] == ["damaged.xtc"]
+
+
+@pytest.mark.parametrize(
+    ("error", "answers"),
+    [
+        (OSError(116, "Stale file handle"), {"unavailable"}),
+        (OSError("XTC read error = compression"), {"frame", "reason"}),
+        (ValueError("no such thing"), {"frame", "reason"}),
+    ],
+)
+def test_a_file_system_that_fails_while_it_reads_blames_no_frame(monkeypatch, error, answers):
+    from cryovox.tasks.decoding import decoder
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(decoder, "open_frames", fail)
+    head = {"path": __file__, "format": "xtc", "n_atoms": 3}
+    arrays = {"frames": np.array([4]), "selection": np.array([0])}
+    assert decoder.read(head, arrays).head.keys() == answers
+
+
+def test_memory_that_runs_out_is_no_fault_of_a_frame(monkeypatch):
+    from cryovox.tasks.decoding import decoder
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(decoder, "open_frames", fail)
+    with pytest.raises(MemoryError):
+        decoder.read({"path": __file__, "format": "xtc", "n_atoms": 3}, {"frames": np.array([4]), "selection": np.array([0])})

@@ -1,0 +1,101 @@
+"""What is exported is what was drawn: the atoms in their pose, in the frames that are done, with a table of which is which."""
+
+import csv
+import shutil
+import warnings
+
+import MDAnalysis
+import numpy as np
+import pytest
+import zarr
+from scipy.spatial.transform import Rotation
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, cryovox, quickstart):
+    """Two files of frames in a row, posed at random: a finished store and its recipe."""
+    folder = tmp_path_factory.mktemp("export")
+    shutil.copytree(quickstart, folder / "copy")  # MDAnalysis leaves files beside what it opens
+    for part, frames in (("one", slice(0, 5)), ("two", slice(5, 8))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            universe = MDAnalysis.Universe(str(folder / "copy" / "adk.pdb"), str(folder / "copy" / "adk.xtc"), to_guess=())
+            with MDAnalysis.Writer(str(folder / f"{part}.dcd"), len(universe.atoms)) as writer:
+                for _ in universe.trajectory[frames]:
+                    writer.write(universe.atoms)
+    (folder / "recipe.yaml").write_text(
+        f"ensemble:\n  topology: {quickstart}/adk.pdb\n  coordinates: [one.dcd, two.dcd]\n  select: protein and not name H*\n"
+        "  align: {select: name CA}\n  frames: {step: 2}\n"
+        "poses: {random: true, seed: 3}\ngrid: {voxel_size: 4.0}\nstore: {path: out.zarr}\n"
+    )
+    done = cryovox("run", folder / "recipe.yaml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_exported_atoms_are_the_sources_in_the_stored_transform(store, cryovox):
+    done = cryovox("export", "out.zarr", "--trajectory", "placed.dcd", cwd=store)
+    assert done.returncode == 0, done.stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        placed = MDAnalysis.Universe(str(store / "placed.pdb"), str(store / "placed.dcd"), to_guess=())
+        source = MDAnalysis.Universe(str(store / "copy" / "adk.pdb"), str(store / "copy" / "adk.xtc"), to_guess=())
+        heavy = source.select_atoms("protein and not name H*")
+        assert placed.atoms.names.tolist() == heavy.names.tolist()
+        assert placed.atoms.resnames.tolist() == heavy.resnames.tolist()
+        assert placed.atoms.resids.tolist() == heavy.resids.tolist()
+        assert placed.atoms.elements.tolist() == [name.capitalize() for name in heavy.elements]
+        group = zarr.open_group(store / "out.zarr", mode="r")
+        for row, number in enumerate((0, 2, 4, 6)):
+            source.trajectory[number]
+            placed.trajectory[row]
+            turn, shift = group["frame/rotation"][row], group["frame/translation"][row]
+            assert Rotation.from_matrix(turn).magnitude() > 0
+            np.testing.assert_allclose(placed.atoms.positions, heavy.positions @ turn.T + shift, atol=2e-4)
+    rows = list(csv.DictReader((store / "placed.csv").read_text().splitlines()))
+    assert [(row["file"], row["source_frame"]) for row in rows] == [
+        ("one.dcd", "0"),
+        ("one.dcd", "2"),
+        ("one.dcd", "4"),
+        ("two.dcd", "1"),
+    ]
+    assert group["frame/source"][:].tolist() == [0, 0, 0, 1]
+
+
+def test_chosen_frames_keep_their_numbers(store, cryovox):
+    done = cryovox("export", "out.zarr", "--trajectory", "some.dcd", "--frames", "1:4:2", cwd=store)
+    assert done.returncode == 0, done.stderr
+    assert [row["frame"] for row in csv.DictReader((store / "some.csv").read_text().splitlines())] == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("out.zarr", "--trajectory", "x.xtc"), "written as DCD"),
+        (("out.zarr", "--trajectory", "no/such/x.dcd"), "no such folder"),
+        (("out.zarr", "--trajectory", "x.dcd", "--frames", "all"), "frames cannot be read"),
+        (("out.zarr", "--trajectory", "x.dcd", "--frames", "9:"), "nothing to export"),
+        (("recipe.yaml", "--trajectory", "x.dcd"), "recipe.yaml"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_and_nothing_is_left(arguments, said, store, cryovox):
+    before = sorted(store.iterdir())
+    done = cryovox("export", *arguments, cwd=store)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "where:" in done.stderr
+    assert sorted(store.iterdir()) == before
+
+
+def test_files_that_are_there_are_left_alone_and_changed_inputs_are_refused(store, cryovox):
+    (store / "mine.pdb").write_text("mine")
+    done = cryovox("export", "out.zarr", "--trajectory", "mine.dcd", cwd=store)
+    assert done.returncode == 2
+    assert "something is there already" in done.stderr
+    assert (store / "mine.pdb").read_text() == "mine"
+    data = (store / "two.dcd").read_bytes()
+    (store / "two.dcd").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    done = cryovox("export", "out.zarr", "--trajectory", "later.dcd", cwd=store)
+    (store / "two.dcd").write_bytes(data)
+    assert done.returncode == 2
+    assert "inputs changed" in done.stderr
