@@ -1,5 +1,6 @@
 """All that is settled before a run: what can be refused from text alone, and the store's folder and lock."""
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,8 @@ def prepare(
 ) -> tuple[LoadedRecipe, ClusterProfile, Path]:
     """Everything that can be refused without reading an input: recipe, profile, and what is at the store's path."""
     loaded, profile = load_recipe(recipe, overrides), load_profile(cluster, cluster_overrides)
-    store = Path(loaded.recipe.store.path).resolve()  # one folder has one lock, by whatever name it is called
+    # one folder has one lock, by whatever name it is called; of a link to itself, Path.resolve raises
+    store = Path(os.path.realpath(loaded.recipe.store.path))
     try:
         _place(store, loaded, overwrite)
     except OSError as error:

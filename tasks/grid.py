@@ -119,7 +119,7 @@ def containing(minimum: Float[np.ndarray, "3"], maximum: Float[np.ndarray, "3"],
     h = settings.voxel_size
     if settings.shape != "auto":
         if max(settings.shape) > MOST_VOXELS:
-            raise Refusal(_too_large(max(settings.shape), minimum, maximum, settings))
+            raise Refusal(_too_large(float(max(settings.shape)), minimum, maximum, settings))
         grid = VoxelGrid(settings.shape, h)
         if np.any(minimum < grid.lower) or np.any(maximum > grid.upper):
             raise Refusal(_too_small(grid, minimum, maximum, settings))

@@ -53,5 +53,11 @@ def look_alikes(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def mutations():
-    """Damage to files, and the judge of what comes of it: tests/mutations.py."""
+    """Small real files and damage to them: tests/mutations.py."""
     return _beside("mutations")
+
+
+@pytest.fixture(scope="session")
+def judgement():
+    """Opens and reads damaged files, and says what must not have happened: tests/judgement.py."""
+    return _beside("judgement")

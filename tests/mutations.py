@@ -1,30 +1,13 @@
-"""Files damaged at random, by recipes that a seed repeats, and what may become of them: refused, bad frames, or plausible ones."""
+"""Files damaged at random, by recipes that a seed repeats, and small real files to be damaged."""
 
-import resource
-import time
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cryovox.tasks.decoding.sandbox import Sandbox
-from cryovox.tasks.ensemble.frames import TrajectoryEnsemble
-from cryovox.tasks.ensemble.placement import TornFrame, place
-from cryovox.tasks.ensemble.reader import FARTHEST, FrameReader, bad_frame
 from cryovox.tasks.ensemble.settings import TrajectorySettings
-from cryovox.tasks.ensemble.trajectory import open_trajectory
-from cryovox.tasks.errors import FrameFault, Problem, Refusal
-
-LONGEST = 45.0
-"""Seconds for one file, with the limits of `hurried`: each request may fail, be repeated, and its culprit be sought."""
-APART = 25.0
-"""Å: atoms that stand together in the first frame stand nearer than this in any, after a few edges of at most `TORN`."""
-
-
-# --- the damage ---------------------------------------------------------------------------------------------------------------
 
 WORDS = (b"nan", b"inf", b"-inf", b"1e300", b"-1", b"0", b"********", b"9999999999", b"?", b".", b"", b"-9999.999", b"\xc3\xa9")
 NUMBERS = (0, 1, -1, 2, 0x7FFFFFFF, -0x80000000, 0x10000, 0x7F800000, 0x7FC00000, 0x00FFFFFF, 0x40000000, 1 << 28, 13, 100)
@@ -123,9 +106,9 @@ def _header(raw: bytearray, random: np.random.Generator, heads: list[int]) -> st
     """Four bytes of a header, the file's or a frame's, become an extreme number."""
     head = heads[int(random.integers(len(heads)))]
     place = min(head + 4 * int(random.integers(0, 24)), max(0, len(raw) - 4))
-    number, order = NUMBERS[int(random.integers(len(NUMBERS)))], str(random.choice(["big", "little"]))
-    raw[place : place + 4] = number.to_bytes(4, "big" if heads[0] >= 0 and random.random() < 0.5 else order, signed=True)  # pyright: ignore
-    return f"{number} at {place}"
+    number, order = NUMBERS[int(random.integers(len(NUMBERS)))], ("big", "little")[int(random.integers(2))]
+    raw[place : place + 4] = (number % (1 << 32)).to_bytes(4, order)
+    return f"{number} at {place}, {order}-endian"
 
 
 ANY = (_bits, _bits, _zeros, _noise, _cut, _insert, _repeat, _remove)
@@ -153,8 +136,6 @@ class Target:
             if bytes(out) != raw:
                 return bytes(out), said
 
-
-# --- the files ----------------------------------------------------------------------------------------------------------------
 
 RESIDUES, FRAMES = 40, 5
 
@@ -195,8 +176,10 @@ class Files:
         return Target("models.pdb", TrajectorySettings("models.pdb"), TEXT, [0])
 
     def _mmcif(self) -> Target:
-        columns = ("group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_seq_id Cartn_x Cartn_y Cartn_z "
-                   "occupancy B_iso_or_equiv pdbx_PDB_model_num").split()  # fmt: skip
+        columns = [
+            "group_PDB", "id", "type_symbol", "label_atom_id", "label_alt_id", "label_comp_id", "label_asym_id", "label_seq_id",
+            "Cartn_x", "Cartn_y", "Cartn_z", "occupancy", "B_iso_or_equiv", "pdbx_PDB_model_num",
+        ]  # fmt: skip
         rows = [
             f"ATOM {i + 1} {self._names[i][0]} {self._names[i]} . {self._residues[i]} A {self._numbers[i]} "
             f"{x:.3f} {y:.3f} {z:.3f} 1.00 20.00 {frame + 1}"
@@ -276,7 +259,9 @@ class Files:
         lines = ["PSF", "", "       1 !NTITLE", " REMARKS made for a test", "", f"{len(self._names):>8} !NATOM"]
         for i, (name, residue) in enumerate(zip(self._names, self._residues, strict=True)):
             mass = {"C": 12.011, "N": 14.007, "O": 15.999, "S": 32.06}[name[0]]
-            lines.append(f"{i + 1:>8} A    {self._numbers[i]:<4} {residue:<4} {name:<4} {name[0]:<4} {0.0:>10.6f} {mass:>13.4f} {0:>11}")
+            lines.append(
+                f"{i + 1:>8} A    {self._numbers[i]:<4} {residue:<4} {name:<4} {name[0]:<4} {0.0:>10.6f} {mass:>13.4f} {0:>11}"
+            )
         apart = np.linalg.norm(self.positions[0][:, None] - self.positions[0], axis=2)
         bonds = [(int(i) + 1, int(j) + 1) for i, j in np.argwhere(np.triu(apart < 1.9, 1))]
         numbers = [f"{number:>8}" for bond in bonds for number in bond]
@@ -285,157 +270,3 @@ class Files:
             lines += [f"{0:>8} !{name}", "", ""]
         (self.folder / "top.psf").write_text("\n".join(lines))
         return Target("top.psf", TrajectorySettings(self._dcd().name, "top.psf"), TEXT, [0])
-
-
-# --- what became of them ------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Outcome:
-    """Of one file."""
-
-    kind: str
-    """`refused`, `bad frames` (some or all), `read` (all frames, as they were), or `read otherwise`."""
-    faults: list[str] = field(default_factory=list)
-    """What must never happen; empty where all is well."""
-    words: list[str] = field(default_factory=list)
-    """What a person is told."""
-    error: float = 0.0
-    """Å by which an atom lies elsewhere than in the undamaged file, at most; NaN where the atoms are not the same."""
-    children: int = 0
-    """Decoders that ended."""
-    seconds: float = 0.0
-
-
-class Judge:
-    """Opens an ensemble and reads all its frames as the client and a worker do, and judges what comes of it."""
-
-    def __init__(self, folder: Path, sandbox: Sandbox):
-        self.folder, self.sandbox = folder, sandbox
-
-    def outcome(self, settings: TrajectorySettings, truth: np.ndarray | None = None) -> Outcome:
-        """Any exception but those that are named is a fault, and so is whatever is left in the folder."""
-        self.sandbox.start()
-        before, begin, first = self._listing(), time.monotonic(), self.sandbox.pid
-        result = Outcome("refused")
-        try:
-            ensemble = open_trajectory(settings, self.folder, self.sandbox)
-            self._read(ensemble, truth, result)
-        except Refusal as refusal:
-            result.words += [str(problem) for problem in refusal.problems]
-            result.faults += [f"a problem without a word: {problem}" for problem in refusal.problems if not says_enough(problem)]
-        except Exception as error:  # the very thing that is looked for
-            result.kind = "exception"
-            result.faults.append(f"{type(error).__name__}: {str(error)[:500]}")
-        result.seconds = time.monotonic() - begin
-        result.children += first != self.sandbox.pid
-        if result.seconds > LONGEST:
-            result.faults.append(f"took {result.seconds:.0f} s")
-        if (after := self._listing()) != before:
-            result.faults.append(f"the folder changed: {set(after) ^ set(before)}")
-        return result
-
-    def _read(self, ensemble: TrajectoryEnsemble, truth: np.ndarray | None, result: Outcome) -> None:
-        """All frames at once, then, where that fails, each by itself as `on_bad_frame: skip` does."""
-        result.kind = "read"
-        with FrameReader(ensemble.trajectory, self.sandbox, timeout=10.0) as reader:
-            everything = np.arange(ensemble.n_frames)
-            try:
-                self._look(ensemble, reader, everything, truth, result)
-            except FrameFault:
-                for frame in everything[:50]:
-                    try:
-                        self._look(ensemble, reader, frame[None], truth, result)
-                    except FrameFault as fault:
-                        result.kind = "bad frames"
-                        result.words.append(str(fault.problem))
-                        result.faults += self._misnamed(ensemble, int(frame), fault)
-
-    def _look(self, ensemble: TrajectoryEnsemble, reader: FrameReader, frames: np.ndarray, truth, result: Outcome) -> None:
-        pid = self.sandbox.pid
-        try:
-            raw = reader.read(ensemble.source_frames[frames])
-        finally:
-            result.children += pid != self.sandbox.pid
-        try:
-            batch = place(frames, raw, ensemble.placement)
-        except TornFrame as torn:
-            raise bad_frame(ensemble.trajectory, int(raw.source_frames[torn.place]), torn.reason) from torn
-        for points in (raw.positions, batch.positions):
-            if not np.isfinite(points).all() or np.abs(points).max() > 3 * FARTHEST:
-                result.faults.append("a frame is not finite, or not of this world")
-        if frames[0] == 0:
-            bonds = np.flatnonzero(np.linalg.norm(np.diff(batch.positions[0], axis=0), axis=1) < 2.0)
-            lengths = np.linalg.norm(np.diff(batch.positions, axis=1)[:, bonds], axis=2)
-            if ensemble.placement.tree is not None and lengths.max(initial=0.0) > APART:
-                result.faults.append(f"a bond of {lengths.max():.3g} Å")
-        if truth is None:
-            return
-        there = raw.source_frames < len(truth)
-        if raw.positions.shape[1:] != truth.shape[1:] or not there.all():
-            result.error = np.nan
-        else:
-            found = np.linalg.norm(raw.positions.astype(float) - truth[raw.source_frames], axis=2).max()
-            result.error = float(np.maximum(result.error, found))
-        if result.kind == "read" and not result.error < 0.02:
-            result.kind = "read otherwise"
-
-    def _misnamed(self, ensemble: TrajectoryEnsemble, frame: int, fault: FrameFault) -> Iterator[str]:
-        source = int(ensemble.source_frames[frame])
-        if fault.frame != source:
-            yield f"frame {source} is bad, frame {fault.frame} is named"
-        part, place = ensemble.trajectory.locate(np.array([source]))
-        path = ensemble.trajectory.parts[int(part[0])].path
-        where = fault.problem.where
-        if not says_enough(fault.problem) or path not in where or f"frame {int(place[0])}" not in where:
-            yield f"a bad frame without its file, number or reason: {fault.problem}"
-
-    def _listing(self) -> list[tuple[str, int, int]]:
-        return sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self.folder.iterdir())
-
-
-def says_enough(problem: Problem) -> bool:
-    """What, where, and what was found or what to do."""
-    one_line = all("\n" not in word and len(word) < 4000 for word in (problem.what, problem.where))
-    return bool(problem.what and problem.where and (problem.got or problem.fix)) and one_line
-
-
-def hurried(patch) -> None:
-    """Limits for files of a few kilobytes, so that a hang costs seconds. `patch`: a pytest.MonkeyPatch."""
-    patch.setattr("cryovox.tasks.ensemble.parts.READ", 10.0)
-    patch.setattr("cryovox.tasks.ensemble.reader.GRACE", 2.0)
-    patch.setattr("cryovox.tasks.ensemble.reader.PROBE", 5.0)
-
-
-@dataclass
-class Tally:
-    """Outcomes of one format."""
-
-    kinds: Counter[str] = field(default_factory=Counter)
-    children: int = 0
-    slowest: float = 0.0
-    errors: list[float] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    memory: int = 0
-    """Bytes that this process has taken at most."""
-
-    def add(self, outcome: Outcome, recipe: str) -> None:
-        self.kinds[outcome.kind] += 1
-        self.children += outcome.children
-        self.slowest = max(self.slowest, outcome.seconds)
-        if outcome.kind == "read otherwise":
-            self.errors.append(outcome.error)
-        self.faults += [f"{recipe}: {fault}" for fault in outcome.faults]
-        self.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-
-    def row(self, name: str) -> str:
-        n, known = self.kinds.total(), [error for error in self.errors if np.isfinite(error)]
-        kinds = "".join(f"{self.kinds[kind]:>12}" for kind in ("refused", "bad frames", "read", "read otherwise"))
-        wrong = f"{np.median(known):>9.3g}{max(known):>9.3g}" if known else f"{'':18}"
-        return f"{name:>8}{n:>6}{kinds}{wrong}{self.children:>9}{self.slowest:>9.1f}{self.memory >> 20:>9}{len(self.faults):>8}"
-
-
-TITLES = (
-    f"{'format':>8}{'files':>6}{'refused':>12}{'bad frames':>12}{'unchanged':>12}{'changed':>12}{'median Å':>9}{'most Å':>9}"
-    f"{'decoders':>9}{'slowest':>9}{'MiB':>9}{'faults':>8}"
-)

@@ -11,6 +11,8 @@ from ..tasks.store.layout import StoreLayout
 
 UNSEEN = 64
 """Bricks held at once where no frame has been seen: room for a protein, so that cost does not follow the box."""
+DILATED = 200_000
+"""Cells whose neighbours are counted too: a molecule of more has little surface."""
 BUFFER_BYTES = 256 << 20
 """Bound on the brick engine's buffer."""
 
@@ -25,6 +27,8 @@ class Footprint:
     """Bricks that the engine holds at once; a pass that needs more is split, which changes no byte."""
     working_bytes: int
     """Of the engine's arrays in a worker."""
+    voxels: int = 0
+    """That a frame surely fills; 0 where nobody knows."""
 
 
 def of_windows(layout: StoreLayout, positions: Float64[np.ndarray, "m 3"], half_widths: Float64[np.ndarray, " m"]) -> Footprint:
@@ -37,7 +41,21 @@ def of_windows(layout: StoreLayout, positions: Float64[np.ndarray, "m 3"], half_
     frames = layout.frames_per_shard if longest == len(work.frames) else 1
     wanted = min(1.25 * longest * frames, most)
     capacity = 1 << int(np.ceil(np.log2(max(wanted, 1))))
-    return Footprint(len(work.frames), capacity, capacity * brick_bytes)
+    return Footprint(len(work.frames), capacity, capacity * brick_bytes, _filled(layout, positions, half_widths))
+
+
+def _filled(layout: StoreLayout, positions: Float64[np.ndarray, "m 3"], half_widths: Float64[np.ndarray, " m"]) -> int:
+    """Voxels that lie wholly in some atom's window, at least: those of the cells, half a window wide, that hold an atom, and of
+    the cells beside them."""
+    h, narrowest = layout.grid.voxel_size, float(half_widths.min(initial=np.inf))
+    edge = max(h, narrowest / 2) if np.isfinite(narrowest) else h
+    cells = np.unique(np.floor(positions / edge).astype(np.int64), axis=0)
+    if edge > h and len(cells) <= DILATED:
+        around = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3), axis=-1).reshape(-1, 3)
+        spread = cells - cells.min(axis=0) + 1
+        keys = (spread[:, None] + around) @ np.array([1 << 40, 1 << 20, 1])
+        cells = np.unique(keys)
+    return min(int(len(cells) * (edge / h) ** 3), layout.grid.n_voxels)
 
 
 def of_unseen(layout: StoreLayout, whole_boxes: bool) -> Footprint:

@@ -87,8 +87,11 @@ class Trajectories(Kind[TrajectoryRecipe, TrajectoryEnsemble]):
             raise Refusal(Problem("the table lacks an element", "scattering.table", str(error), fix=fix)) from error
         if recipe.scattering.b_factor.policy == "rmsf":  # known once all frames were seen
             return opened
-        widths = atoms.atoms_of(recipe, opened).b_factors
-        return replace(opened, notes=(*opened.notes, *b_notes(recipe.scattering.b_factor, widths)))
+        settings, widths = recipe.scattering.b_factor, atoms.atoms_of(recipe, opened).b_factors
+        notes = [*opened.notes, *b_notes(settings, widths)]
+        if settings.policy in ("file", "plddt") and opened.trajectory.identity is not None and opened.n_frames > 1:
+            notes.append(f"B-factors of every frame are those of the first structure, {opened.frame_files[0]}")
+        return replace(opened, notes=tuple(notes))
 
     def frames(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble) -> Frames[Any]:  # noqa: ARG002  (the interface's)
         """Placed atoms."""

@@ -7,8 +7,8 @@ import numpy as np
 from ..tasks.errors import Problem, Refusal
 from .job import Job
 
-LEAST = 0.2
-"""Share of its bricks' bytes that a store takes at the very least, once compressed: molecules take four times that."""
+LEAST = 0.5
+"""Share of its bytes to which a voxel that is not 0 is compressed at the very best: of its digits, none."""
 FILES = 64
 """Of a store, beside two for each shard."""
 
@@ -24,12 +24,11 @@ def demand(job: Job) -> None:
 
 
 def least_bytes(job: Job) -> int:
-    """What all frames surely take: the bricks that the first one touches, rounded bits left out, times `LEAST`."""
+    """What all frames surely take: the voxels that the first one fills, rounded bits left out, times `LEAST`."""
     layout, keepbits = job.layout, job.recipe.store.keepbits
     itemsize = np.dtype(layout.dtype).itemsize
     kept = 1.0 if keepbits is None else min(1.0, (9 + keepbits) / (8 * itemsize))  # sign and exponent stay
-    touched = job.footprint.bricks * layout.grid.brick**3 * itemsize
-    return int(LEAST * kept * touched * layout.n_frames)
+    return int(LEAST * kept * itemsize * job.footprint.voxels * layout.n_frames)
 
 
 def _bytes(job: Job, free: int) -> list[Problem]:

@@ -1,5 +1,6 @@
 """A recipe file becomes a `Recipe`: read strictly, overridden by `--set`, validated, refused with every problem at once."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -48,9 +49,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """
     document = override(load(path), overrides)
     kind = recipe_kind(document.value)
-    recipe = validated(
-        kind, document, _magnitudes, _finer_than_the_grid, _conflicts, _unused, relatives=[other for other in KINDS if other is not kind]
-    )
+    checks, others = (_magnitudes, _finer_than_the_grid, _conflicts, _unused), [other for other in KINDS if other is not kind]
+    recipe = validated(kind, document, *checks, relatives=others)
     folder = path.resolve().parent
     if entangled := list(_entangled(document, folder, recipe.store.path)):
         raise Refusal(entangled)
@@ -59,12 +59,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
 
 def _entangled(document: Document, folder: Path, path: str) -> Iterator[Problem]:
     """Inputs that lie in the store, and a store that lies in an input: one would be written over or removed with the other."""
-    store, keys = Path(path).resolve(), ("store", "path")
+    store, keys = _real(Path(path)), ("store", "path")
     for section, key in INPUTS:
         inside: Any = document.value.get(section)
         named: Any = inside.get(key) if isinstance(inside, dict) else None
         for name in named.values() if isinstance(named, dict) else [named] if isinstance(named, str) else named or ():
-            file = (folder / str(name)).resolve()
+            file = _real(folder / str(name))
             fix = "choose a `store.path` beside the inputs"
             if store == file or store in file.parents:
                 what, got = f"an input lies in the store: `{section}.{key}`", f"{file} in {store}"
@@ -72,6 +72,11 @@ def _entangled(document: Document, folder: Path, path: str) -> Iterator[Problem]
             elif file in store.parents and (is_array_folder(file) or file.is_file()):
                 what, got = f"the store would lie in an input: `{section}.{key}`", f"{store} in {file}"
                 yield Problem(what, document.where(keys), got, "a store elsewhere", fix)
+
+
+def _real(path: Path) -> Path:
+    # Path.resolve raises for a link to itself, and not in every Python
+    return Path(os.path.realpath(path))
 
 
 def schema() -> dict[str, Any]:

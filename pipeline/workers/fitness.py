@@ -1,6 +1,7 @@
 """Whether a worker may work on this run: the same code, the same store, and a known volume drawn right."""
 
 import math
+import os
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds in which a shared disk must show the run's lock."""
 UNLIKE = "install the driver's versions in the workers' environment, or start both from one"
+NO_CUDA = "install one of the extras `gpu-cuda12`, `gpu-cuda13` in its environment, and look at `cryovox doctor` on its machine"
 SHARED = "workers on other machines want the store on a file system that they share with the driver, at the same path"
 
 
@@ -67,6 +69,8 @@ def examine(expected: Expected, name: str, draw: "Callable[[], Drawn] | None" = 
         return Fitness(who, (f"it cannot draw: {type(fault).__name__}: {fault}",))
     from ...tasks.render.known_volume import LIMIT
 
+    if drawn.device == "cpu" and os.environ.get("JAX_PLATFORMS", "").startswith("cuda"):
+        return Fitness(who, (f"it was started for a GPU, and JAX draws on the CPU: {NO_CUDA}",))
     if not (math.isfinite(drawn.error) and drawn.error <= LIMIT):
         return Fitness(who, (f"it draws a known volume with a relative error of {drawn.error:.2g}, at most {LIMIT:g} is right",))
     return Fitness(who, (), drawn.digest, f"{drawn.engine} on {processor() if drawn.device == 'cpu' else drawn.device}")

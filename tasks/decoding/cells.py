@@ -4,9 +4,7 @@ import numpy as np
 from jaxtyping import Float64
 
 
-def cell_of_lengths(
-    lengths: Float64[np.ndarray, "3"], angles: Float64[np.ndarray, "3"]
-) -> Float64[np.ndarray, "3 3"] | None:
+def cell_of_lengths(lengths: Float64[np.ndarray, "3"], angles: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"] | None:
     """Vectors a, b, c as rows, Å, from their lengths (Å) and the angles α, β, γ (degrees); None where they span no volume.
 
     a along x, b in the xy plane, as every MD program has it.

@@ -48,7 +48,11 @@ def describe(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Message:
         universe.load_new(first[None].astype(np.float32), format=MemoryReader)
     chosen = _select(universe.atoms, head["select"], "ensemble.select", problems)
     if chosen is not None:
-        _describe(chosen, head["format"], facts, answer)
+        try:
+            _describe(chosen, head["format"], facts, answer)
+        except Exception as error:  # as above: bonds of atoms that are not there, columns of other lengths
+            problems.append(unreadable(head["where"], head["format"], error))
+            return Message({"problems": [asdict(problem) for problem in problems]})
         for name, (text, key) in head["within"].items():
             some = _select(chosen, text, key, problems)
             if some is not None:

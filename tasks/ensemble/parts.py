@@ -152,7 +152,8 @@ def asked(head: dict[str, Any], files: Sequence[Path], sandbox: Sandbox, arrays:
     sandbox.start()  # a fault here is the machine's, not the files'
     size = sum(path.stat().st_size for path in files if path.is_file())
     try:
-        return sandbox.request(Message(head, arrays or {}), timeout=READ + size / _SCAN_RATE)
+        allowed = READ + size / _SCAN_RATE
+        return sandbox.request(Message(head, arrays or {}), allowed, cpu=allowed)
     except DecoderFault as fault:
         raise Refusal(_deadly(head["where"], len(files), fault)) from fault
 
@@ -173,11 +174,11 @@ def one_frame(trajectory: Trajectory, frame: int, sandbox: Sandbox) -> RawFrames
 
 
 def _deadly(where: str, n_files: int, fault: DecoderFault) -> Problem:
-    first, *_, last = [*str(fault).splitlines(), ""]
+    lines = str(fault).splitlines()
     return Problem(
         f"decoding {'these files' if n_files > 1 else 'this file'} brings the decoder down",
         where,
-        f"{first} {last}".strip(),
+        f"{lines[0]} {lines[-1]}" if len(lines) > 1 else lines[0],
         "files that can be parsed",
         "damaged: copy it again, or write it anew with the program that made it",
     )

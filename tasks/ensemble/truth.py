@@ -15,8 +15,8 @@ _ENOUGH = 8
 """Residues that must agree on their handedness or their size."""
 _SMALL, _LARGE = 0.5, 4.5
 """Å: no median of bonds lies beyond, and those in nm or tenths of Å do."""
-_REACH = 25.0
-"""Å from Cα: arginine's side chain ends at 7.3, a cysteine's palmitate near 22."""
+_REACH = 8.0
+"""Å: within it stands another atom of the same amino acid, whatever is missing of it; a frame is torn by less."""
 
 
 def out_of_scale(points: Float64[np.ndarray, "m 3"], atoms: Drawn) -> Iterator[Problem]:
@@ -83,17 +83,18 @@ def scattered(points: Float64[np.ndarray, "m 3"], atoms: Drawn) -> Iterator[Prob
     """Amino acids in pieces, though molecules were put together: later frames are held against this one, so it must be right."""
     if not len(atoms.traces):
         return
-    alpha = np.full(int(atoms.residues.max()) + 1, -1)
-    alpha[atoms.residues[atoms.traces[:, 1]]] = atoms.traces[:, 1]
-    mine = alpha[atoms.residues]
-    distance = np.where(mine < 0, 0.0, np.linalg.norm(points - points[mine], axis=1))
-    if n := int(np.count_nonzero(distance > _REACH)):
-        i = int(np.argmax(distance))
-        a, b = atoms.selection[i], atoms.selection[mine[i]]
+    apart = 10 * float(np.abs(points).max()) + 1  # residues, told apart by a fourth axis
+    _, own = np.unique(atoms.residues, return_inverse=True)
+    distance, near = KDTree(np.column_stack([points, apart * own])).query(np.column_stack([points, apart * own]), k=2)
+    acids = np.isin(atoms.residues, atoms.residues[atoms.traces[:, 0]])
+    lonely = acids & (np.asarray(distance)[:, 1] > _REACH)
+    if n := int(np.count_nonzero(lonely)):
+        i = int(np.flatnonzero(lonely)[0])
+        a, b = atoms.selection[i], atoms.selection[np.asarray(near)[i, 1]]
         yield Problem(
             "amino acids lie in pieces",
             "ensemble.coordinates, in the first frame that is taken",
-            f"{n} atoms are far from their Cα: atom {a} from atom {b} by {distance[i]:.3g} Å (counted from 0)",
-            f"at most {_REACH:g} Å",
+            f"{n} atoms are far from the rest of theirs: of atom {a} the nearest, {b}, is {distance[i][1]:.3g} Å away (from 0)",
+            f"at most {_REACH:g} Å to the next",
             "damaged: copy the file again, or leave the frame out with `frames`; `whole: none` takes it as it is",
         )

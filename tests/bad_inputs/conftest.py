@@ -18,6 +18,10 @@ import pytest
 
 RESIDUES = 24
 FRAMES = 10
+TAGS = (
+    "group_PDB", "id", "type_symbol", "label_atom_id", "label_alt_id", "label_comp_id", "label_asym_id", "label_seq_id",
+    "Cartn_x", "Cartn_y", "Cartn_z", "occupancy", "B_iso_or_equiv", "auth_asym_id", "pdbx_PDB_model_num",
+)  # fmt: skip
 ROWS = ("where", "got", "wanted", "fix")
 
 
@@ -38,7 +42,12 @@ class Bench:
     def recipe(self, ensemble: dict[str, Any] | None = None, name: str = "recipe.yaml", **sections: Any) -> Path:
         """A recipe of `good.pdb` and `good.xtc` with these keys instead."""
         files = {"topology": "good.pdb", "coordinates": "good.xtc"}
-        value = {"ensemble": {**files, **(ensemble or {})}, "grid": {"voxel_size": 3.0}, "store": {"path": "out.zarr"}, **sections}
+        value = {
+            "ensemble": {**files, **(ensemble or {})},
+            "grid": {"voxel_size": 3.0},
+            "store": {"path": "out.zarr"},
+            **sections,
+        }
         return self.text(json.dumps(value, indent=1), name)
 
     def alone(self, coordinates: Any, **keys: Any) -> Path:
@@ -63,15 +72,13 @@ class Bench:
 
     def cif(self, name: str, change: Callable[[int, list[str]], list[str]] = lambda i, row: row) -> str:
         """The same as mmCIF, each row of `_atom_site` changed by its number."""
-        tags = "group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_seq_id".split()
-        tags += "Cartn_x Cartn_y Cartn_z occupancy B_iso_or_equiv auth_asym_id pdbx_PDB_model_num".split()
         rows = []
         for i, line in enumerate(self.lines):
             x, y, z = (line[a : a + 8].strip() for a in (30, 38, 46))
             number, residue, atom = line[22:26].strip(), line[17:20].strip(), line[12:16].strip()
             row = ["ATOM", str(i + 1), line[77], atom, ".", residue, "A", number, x, y, z, "1.00", "20.00", "A", "1"]
             rows.append(" ".join(change(i, row)))
-        head = ["data_one", "#", "loop_", *(f"_atom_site.{tag}" for tag in tags)]
+        head = ["data_one", "#", "loop_", *(f"_atom_site.{tag}" for tag in TAGS)]
         self.text("\n".join([*head, *rows, "#", ""]), name)
         return name
 

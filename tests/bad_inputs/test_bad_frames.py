@@ -1,6 +1,5 @@
 """Bad frames: each kind ends the run with the frame's name and 4, or is left out as NaN with the reason; files that change."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -65,11 +64,11 @@ CASES = {
     "bit flips": (flipped, ""),
     "jump": (jumped, "bonds are more than 5 Å longer than in the first frame"),
     "range": (_dcd(_at(3, 1e8)), "1e+08 Å from the origin"),
-    "NaN": (_dcd(_at(3, np.nan)), "1 of 179 selected atoms have positions that are not finite"),
+    "NaN": (_dcd(_at(3, np.nan)), "1 of 180 selected atoms have positions that are not finite"),
     "inf": (_dcd(_at(3, np.inf)), "not finite"),
     "all-zero frame": (_dcd(_at(slice(None), 0.0)), "exactly 0, 0, 0"),
     "constant frame": (_dcd(_at(slice(None), 5.0)), "all selected atoms lie at one point"),
-    "changing atom count": (other_count, "178 atoms"),
+    "changing atom count": (other_count, "it has 179 atoms, the file's first model 180"),
     "changing box": (no_box, "longer than in the first frame"),
     "`*******` in one model": (no_number, "********"),
 }  # fmt: skip
@@ -154,12 +153,17 @@ def test_more_than_max_bad_fraction_ends_the_run(loaded, bench, says):
     from cryovox.pipeline.skipped import Skipped
     from cryovox.tasks.errors import FrameFault
 
-    recipe, ensemble = loaded(CASES["NaN"][0], "skip", 0.05)
+    def two(bench):
+        positions = bench.positions.copy()
+        positions[BAD : BAD + 2] = np.nan
+        return bench.dcd("t.dcd", positions)
+
+    recipe, ensemble = loaded(two, "skip", 0.05)
     seen = look(recipe, ensemble)
     with pytest.raises(FrameFault) as caught:
         Skipped(ensemble.n_frames, recipe.ensemble.bad_frames, dict(seen.bad)).check()
     assert exit_of(caught.value) == 4
-    says(str(caught.value), "too many frames", "", "1 of 10 frames", "`ensemble.max_bad_fraction`", "max_bad_fraction: ")
+    says(str(caught.value), "too many frames", "", "2 of 10 frames", "`ensemble.max_bad_fraction`", "max_bad_fraction: ")
 
 
 def shorter(path):
@@ -208,7 +212,7 @@ def test_a_file_of_other_atoms_put_in_its_place_is_noticed(bench, reader):
     from cryovox.tasks.errors import FrameFault
 
     (bench.folder / bench.xtc("new.xtc", bench.positions[:, :-5])).replace(bench.folder / "good.xtc")
-    with pytest.raises(FrameFault, match="174 atoms; it had 179"):
+    with pytest.raises(FrameFault, match="175 atoms; it had 180"):
         reader.read(np.array([0]))
 
 
@@ -217,7 +221,7 @@ def test_a_file_that_is_gone_while_running_is_no_frames_fault(bench, reader):
     from cryovox.tasks.errors import DecoderFault
 
     gone(bench.folder / "good.xtc")
-    with pytest.raises(DecoderFault, match="good.xtc is out of reach") as caught:
+    with pytest.raises(DecoderFault, match="out of reach") as caught:
         reader.read(np.array([0]))
     assert exit_of(caught.value) == 4
 
@@ -225,6 +229,7 @@ def test_a_file_that_is_gone_while_running_is_no_frames_fault(bench, reader):
 def test_a_file_that_changed_between_two_runs_is_refused(bench, loaded, says):
     """S: the store knows its inputs by their bytes."""
     from cryovox.tasks.errors import Refusal
+    from cryovox.tasks.grid import VoxelGrid
     from cryovox.tasks.store.layout import StoreLayout
     from cryovox.workflows import resume
     from cryovox.workflows.recipe import sources_of
@@ -233,14 +238,12 @@ def test_a_file_that_changed_between_two_runs_is_refused(bench, loaded, says):
     attributes = {"sources": sources_of(ensemble)}
     longer(bench.folder / "good.xtc")
     _, changed = loaded(lambda b: "good.xtc", "fail")
-    from cryovox.tasks.grid import VoxelGrid
-
     with pytest.raises(Refusal) as caught:
         resume.same_sources(bench.folder / "out.zarr", StoreLayout(VoxelGrid((8, 8, 8), 3.0), 10, "float32"), attributes, changed)
     says(str(caught.value), "inputs changed", "out.zarr", "good.xtc", "the same bytes", "--overwrite")
 
 
 def test_nothing_of_a_reading_stays_beside_the_files(bench, reader):
-    before = {name for name in os.listdir(bench.folder)}
+    before = bench.listing()
     reader.read(np.arange(10))
-    assert {name for name in os.listdir(bench.folder)} == before
+    assert bench.listing() == before

@@ -1,7 +1,6 @@
 """Grid and machine: boxes that nothing holds, disks that are too small, devices that are not there; refused with both numbers."""
 
 import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
@@ -36,14 +35,20 @@ def on(cluster, *options):
 SIDE = "at most 4096 a side"
 CASES = {
     "finer than Nyquist": (
-        resolution(2.0, 1.5), "finer than the voxels can hold", "recipe.yaml", "`value: 2` with voxels of 1.5 Å", "3 Å", "voxel_size: 1`",
+        resolution(2.0, 1.5), "finer than the voxels can hold", "recipe.yaml", "`value: 2` with voxels of 1.5 Å", "3 Å",
+        "voxel_size: 1`",
     ),
     "finer than any map": (
-        lambda b: b.recipe(grid={"voxel_size": 0.05}), "`grid.voxel_size`", "recipe.yaml", "0.05", "at least 0.2 Å", "voxel_size: 0.5`",
+        lambda b: b.recipe(grid={"voxel_size": 0.05}), "`grid.voxel_size`", "recipe.yaml", "0.05", "at least 0.2 Å",
+        "voxel_size: 0.5`",
     ),
-    "a box of too many voxels": (grid(padding=40000.0), "box that is too large", "grid.shape", "voxels of 3.0 Å a side", SIDE, "coarsen"),
+    "a box of too many voxels": (
+        grid(padding=40000.0), "box that is too large", "grid.shape", "voxels of 3.0 Å a side", SIDE, "coarsen",
+    ),
     "a given box of too many voxels": (grid(shape=[5000] * 3), "too large", "grid.shape", "5000 voxels", SIDE, "coarsen"),
-    "a box that is too small": (grid(shape=[8, 8, 8]), "smaller than", "grid.shape", "[8, 8, 8]", "room for atoms at x", "shape: auto"),
+    "a box that is too small": (
+        grid(shape=[8, 8, 8]), "smaller than", "grid.shape", "[8, 8, 8]", "room for atoms at x", "shape: auto",
+    ),
     "a negative number of voxels": (grid(shape=[-8, 8, 8]), "`grid.shape`", "recipe.yaml", "-8", "at least 1", "`shape: auto`"),
     "no such cluster": (on("gpunode"), "no such cluster profile", "--cluster", "gpunode", "a shipped profile", "gpu-node"),
     "no workers": (on("local", "workers=0"), "`workers`", "--cluster-set workers=0", "0", "at least 1", ""),
@@ -95,18 +100,23 @@ def test_fewer_gpus_than_workers(refused, cards):
     refused(on("gpu-node", "gpus=3"), "this machine has fewer GPUs", "gpus", "2", "3", "`gpus: 2`")
 
 
-def test_jax_is_never_silently_on_the_cpu_of_a_gpu_worker(says, bench):
-    """R, the handshake: a worker of a GPU profile that finds no CUDA cannot draw, and says so."""
+def test_jax_is_never_silently_on_the_cpu_of_a_gpu_worker(bench, monkeypatch):
+    """R, the handshake: JAX that finds no CUDA takes the CPU without a word; the worker does not."""
     from cryovox.pipeline.clusters.environment import environment_of
     from cryovox.pipeline.clusters.profile import GpuNodeProfile
+    from cryovox.pipeline.workers.fitness import Expected, examine
+    from cryovox.tasks.render.known_volume import Drawn
+    from cryovox.tasks.store.lock import acquire
 
-    given = environment_of(GpuNodeProfile())
-    assert given["JAX_PLATFORMS"].startswith("cuda")
-    code = "import jax; print([d.platform for d in jax.devices()])"
-    env = {**os.environ, "JAX_PLATFORMS": given["JAX_PLATFORMS"], "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode != 0 or "cpu" not in done.stdout
-    assert "cuda" in done.stderr
+    monkeypatch.setenv("JAX_PLATFORMS", environment_of(GpuNodeProfile())["JAX_PLATFORMS"])
+    with acquire(bench.folder / "out.zarr.run") as lock:
+        expected = Expected.of(lock.run_folder, lock.uuid)
+        (problem,) = examine(expected, "one", lambda: Drawn("bricks", "cpu", 1e-6, "d")).problems
+        assert not examine(expected, "one", lambda: Drawn("bricks", "NVIDIA H100", 1e-6, "d")).problems
+        monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+        assert not examine(expected, "one", lambda: Drawn("bricks", "cpu", 1e-6, "d")).problems
+    assert "started for a GPU, and JAX draws on the CPU" in problem
+    assert "gpu-cuda12" in problem
 
 
 def test_workers_with_other_code_versions(bench):

@@ -69,13 +69,16 @@ def no_potential(folder):
 
 BEGUN = {
     "exists with another recipe": (
-        lambda folder: None, {"grid": {"voxel_size": 4.0}}, "begun with another recipe", "out.zarr", "grid.voxel_size: 4.0", "3.0", "--overwrite",
+        lambda folder: None, {"grid": {"voxel_size": 4.0}}, "begun with another recipe", "out.zarr", "grid.voxel_size: 4.0",
+        "3.0", "--overwrite",
     ),
     "exists with other inputs": (changed_input, {}, "inputs changed", "out.zarr", "good.pdb", "the same bytes", "--overwrite"),
     "older schema": (schema(1), {}, "earlier cryovox", "out.zarr", "schema 1", "schema 3", "another `store.path`"),
     "newer schema": (schema(99), {}, "newer cryovox", "out.zarr", "schema 99", "schema 3", "update cryovox"),
     "a schema that is no number": (schema("x"), {}, "newer cryovox", "out.zarr", "schema x", "schema 3", "update cryovox"),
-    "half of a store": (no_potential, {}, "not a cryovox store", "out.zarr", "potential", "a folder that is not there", "another"),
+    "half of a store": (
+        no_potential, {}, "not a cryovox store", "out.zarr", "potential", "a folder that is not there", "another",
+    ),
 }  # fmt: skip
 
 
@@ -99,6 +102,11 @@ def at_path(path, **ensemble):
 
 def a_link(bench):
     (bench.folder / "out.zarr").symlink_to("gone/there")
+    return bench.recipe()
+
+
+def a_link_to_itself(bench):
+    (bench.folder / "out.zarr").symlink_to("out.zarr")
     return bench.recipe()
 
 
@@ -126,17 +134,26 @@ def an_input(bench):
 
 ELSEWHERE = "choose a `store.path` beside the inputs"
 CASES = {
-    "not ours": (lambda b: holding(b, "out.zarr/precious.txt"), "not a cryovox store", "out.zarr", "", "not there yet", "another"),
+    "not ours": (
+        lambda b: holding(b, "out.zarr/precious.txt"), "not a cryovox store", "out.zarr", "", "not there yet", "another",
+    ),
     "a file": (lambda b: holding(b, "out.zarr"), "not a cryovox store", "out.zarr", "NotADirectory", "not there yet", "another"),
-    "another Zarr": (lambda b: holding(b, "out.zarr/zarr.json"), "not a cryovox store", "out.zarr", "JSON", "not there", "another"),
+    "another Zarr": (
+        lambda b: holding(b, "out.zarr/zarr.json"), "not a cryovox store", "out.zarr", "JSON", "not there", "another",
+    ),
+    "a link to itself": (a_link_to_itself, "", "out.zarr", "symbolic links", "", "`store.path`"),
     "a link to nowhere": (a_link, "folder does not exist", "store.path", "/gone", "an existing folder", "mkdir -p"),
     "inside an input": (zarr_input, "the store would lie in an input", "recipe.yaml", "c.zarr", "a store elsewhere", ELSEWHERE),
-    "an input inside the store": (input_inside, "an input lies in the store", "recipe.yaml", "in.xtc", "inputs elsewhere", ELSEWHERE),
+    "an input inside the store": (
+        input_inside, "an input lies in the store", "recipe.yaml", "in.xtc", "inputs elsewhere", ELSEWHERE,
+    ),
     "the store is an input": (an_input, "an input lies in the store", "recipe.yaml", "good.xtc", "inputs elsewhere", ELSEWHERE),
     "no such folder": (at_path("no/out.zarr"), "folder does not exist", "store.path", "no", "an existing folder", "mkdir -p"),
     "a file in place of the folder": (a_file_for_a_folder, "", "store.path", "place", "", ""),
     "read-only": (at_path("/proc/out.zarr"), "cannot write beside the store", "/proc", "", "a writable folder", "`store.path`"),
-    "255+ characters": (at_path("x" * 300), "the store cannot be there", "store.path", "too long", "a folder in reach", "another"),
+    "255+ characters": (
+        at_path("x" * 300), "the store cannot be there", "store.path", "too long", "a folder in reach", "another",
+    ),
     "255+ characters of an input": (
         lambda b: b.recipe({"coordinates": "x" * 300 + ".xtc"}), "cannot be opened", "ensemble.coordinates", "too long", "", "",
     ),

@@ -142,7 +142,8 @@ CASES = {
         structure("data_x\n_cell.length_a 10\n", "s.cif"), "cannot be read as MMCIF", "s.cif", "no atoms", "a complete", "copied",
     ),
     "an HTML page named .pdb": (
-        structure("<!DOCTYPE html>\n<html><body>404</body></html>\n"), "as PDB", "s.pdb", "a web page", "a complete PDB", "extension",
+        structure("<!DOCTYPE html>\n<html><body>404</body></html>\n"), "as PDB", "s.pdb", "a web page", "a complete PDB",
+        "extension",
     ),
     "a page in place of mmCIF": (
         structure("<html>moved</html>", "s.cif"), "as MMCIF", "s.cif", "a web page", "a complete MMCIF", "extension",
@@ -153,14 +154,18 @@ CASES = {
     "inf coordinates": (cif(9, "inf"), "frame 0", "s.cif", " inf ", SHOULD_BE, "copy the trajectory again"),
     "NaN coordinates": (changed(at(30, "     nan", 3)), "frame 0", "s.pdb", "line 4: ", SHOULD_BE, "copy"),
     "`*******` overflow": (changed(at(38, "********", 3)), "frame 0", "s.pdb", "********", SHOULD_BE, "copy"),
-    "a line that breaks off": (changed(lambda i, line: line[:40] if i == 9 else line), "", "s.pdb", "line 10", "", "copied whole"),
+    "a line that breaks off": (
+        changed(lambda i, line: line[:40] if i == 9 else line), "", "s.pdb", "line 10", "", "copied whole",
+    ),
     "unknown element": (changed(lambda i, line: named(i, line, "XQ9 ", "Qq")), "element", "", "XQ9", "", "elements:"),
     "a name that says no element": (changed(lambda i, line: named(i, line, "XQ9 ", "  ")), "element", "", "XQ9", "", "elements:"),
     "occupancy outside 0-1": (
-        changed(at(54, "  1.70", 3), keys=BY_OCCUPANCY), "occupancies are impossible", "ensemble.occupancy", "1.7", "0…1", "correct",
+        changed(at(54, "  1.70", 3), keys=BY_OCCUPANCY), "occupancies are impossible", "ensemble.occupancy", "1.7", "0…1",
+        "correct",
     ),
     "negative occupancy": (
-        changed(at(54, " -0.50", 3), keys=BY_OCCUPANCY), "occupancies are impossible", "ensemble.occupancy", "-0.5", "0…1", "correct",
+        changed(at(54, " -0.50", 3), keys=BY_OCCUPANCY), "occupancies are impossible", "ensemble.occupancy", "-0.5", "0…1",
+        "correct",
     ),
     "all occupancies 0": (
         changed(at(54, "  0.00"), keys=BY_OCCUPANCY), "all occupancies are 0", "ensemble.occupancy", "atoms", "not all 0", "one",
@@ -170,11 +175,16 @@ CASES = {
         two_places((0.7, 0.6), {**BY_OCCUPANCY, "altloc": "all"}),
         "alternative places", "ensemble.occupancy", "1.3", "at most 1", "`altloc: highest`",
     ),
-    "altloc policy unset": (two_places((0.7, 0.3), {}), "alternative places", "ensemble.altloc", "2 such places", "a rule", "highest"),
-    "all altlocs as whole atoms": (
-        two_places((0.7, 0.3), {"altloc": "all"}), "", "ensemble.altloc", "`occupancy: one`", "`occupancy: file`", "`altloc: highest`",
+    "altloc policy unset": (
+        two_places((0.7, 0.3), {}), "alternative places", "ensemble.altloc", "2 such places", "a rule", "highest",
     ),
-    "B < 0": (changed(at(60, " -5.00", 3), **B_FROM_FILE), "B column", "b_factor.policy", "atom 3", "0 and 1000", "correct the file"),
+    "all altlocs as whole atoms": (
+        two_places((0.7, 0.3), {"altloc": "all"}), "", "ensemble.altloc", "`occupancy: one`", "`occupancy: file`",
+        "`altloc: highest`",
+    ),
+    "B < 0": (
+        changed(at(60, " -5.00", 3), **B_FROM_FILE), "B column", "b_factor.policy", "atom 3", "0 and 1000", "correct the file",
+    ),
     "B > 1000": (changed(at(60, "1200.0", 3), **B_FROM_FILE), "B column", "b_factor.policy", "1200", "0 and 1000", "correct"),
     "B all 0": (changed(at(60, "  0.00"), **B_FROM_FILE), "B column", "b_factor.policy", "0 for every", "B-factors", "constant"),
     "B that is pLDDT": (
@@ -192,19 +202,23 @@ CASES = {
     "broken gzip": (broken_gzip, "as PDB", "s.pdb.gz", "the gzip file is broken", "a complete PDB", "copied whole"),
     "no gzip at all": (no_gzip, "as PDB", "s.pdb.gz", "the gzip file is broken", "a complete PDB", "copied whole"),
     "species not in the table": (
-        changed(lambda i, line: named(i, line, "ES  ", "ES", "ES ")), "the table lacks an element", "scattering.table", "99", None, "`table: lobato2014`",
+        changed(lambda i, line: named(i, line, "ES  ", "ES", "ES ")), "the table lacks an element", "scattering.table", "99",
+        None, "`table: lobato2014`",
     ),
     "assembly asked but absent": (
         lambda bench: bench.alone(bench.cif("s.cif"), assembly="1"), "no such assembly", "s.cif", "1", "none", "remove the key",
     ),
     "an unknown point group": (
-        lambda bench: bench.recipe({"symmetry": "Q5"}), "symmetry is unknown", "ensemble.symmetry", "Q5", "C4 or D2", "correct it",
+        lambda bench: bench.recipe({"symmetry": "Q5"}), "symmetry is unknown", "ensemble.symmetry", "Q5", "C4 or D2",
+        "correct it",
     ),
     "nothing selected": (
-        lambda bench: bench.recipe({"select": "resname XYZ"}), "selection is empty", "ensemble.select", "0 of", "", "residues here: ",
+        lambda bench: bench.recipe({"select": "resname XYZ"}), "selection is empty", "ensemble.select", "0 of", "",
+        "residues here: ",
     ),
     "a selection of no words": (
-        lambda bench: bench.recipe({"select": "nmae CA"}), "cannot be understood", "ensemble.select", "nmae CA", "MDAnalysis", "https",
+        lambda bench: bench.recipe({"select": "nmae CA"}), "cannot be understood", "ensemble.select", "nmae CA", "MDAnalysis",
+        "https",
     ),
 }  # fmt: skip
 

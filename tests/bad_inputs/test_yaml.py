@@ -29,13 +29,18 @@ CASES = {
     "not YAML (line:col)": (more("grid: [1,\n2"), "not YAML", "recipe.yaml:6:2", "", None, "brackets"),
     "not YAML: two colons": (more("grid: voxel_size: 3"), "not YAML", "recipe.yaml:5:17", "", None, "check quotes"),
     "empty": (written(""), "the file is empty", "recipe.yaml", "0 bytes", "`key: value` lines", "configs/"),
-    "only a comment": (written("# later\n"), "the file is empty", "recipe.yaml", "only comments", "`key: value` lines", "configs/"),
+    "only a comment": (
+        written("# later\n"), "the file is empty", "recipe.yaml", "only comments", "`key: value` lines", "configs/",
+    ),
     "a list on top": (written("- a\n- b\n"), "holds no keys", "recipe.yaml:1", "a list", "`key: value`", "configs/"),
     "a word on top": (written("volumes\n"), "holds no keys", "recipe.yaml:1", "volumes alone", "`key: value`", "configs/"),
     "unknown key (did you mean)": (
-        more("grid:\n  voxelsize: 1.0\n"), "unknown key `grid.voxelsize`", "recipe.yaml:6", "voxelsize: 1", None, "did you mean `voxel_size`?",
+        more("grid:\n  voxelsize: 1.0\n"), "unknown key `grid.voxelsize`", "recipe.yaml:6", "voxelsize: 1", None,
+        "did you mean `voxel_size`?",
     ),
-    "unknown key like no other": (more("colour: red\n"), "unknown key `colour`", "recipe.yaml:5", "red", "`ensemble`", "remove it"),
+    "unknown key like no other": (
+        more("colour: red\n"), "unknown key `colour`", "recipe.yaml:5", "red", "`ensemble`", "remove it",
+    ),
     "duplicate key": (more("store: {path: b.zarr}\n"), "`store` is written twice", "recipe.yaml:5", ":4", "one value", "remove"),
     "wrong type": (more("grid: {voxel_size: '1.0'}\n"), f"`{SIZE}`", "recipe.yaml:5", "1.0", "a number", "without quotes"),
     "wrong type: a list": (more("grid: {padding: [1, 2]}\n"), "`grid.padding`", ":5", "[1, 2]", "a number", "`padding: 8.0`"),
@@ -43,7 +48,9 @@ CASES = {
         written("ensemble: {topology: good.pdb}\nstore: {path: a}\n"),
         "`ensemble.coordinates` is missing", ":1", None, "Files of frames", "add `coordinates:` under `ensemble`",
     ),
-    "missing section": (written("store: {path: a}\n"), "`ensemble` is missing", "recipe.yaml", None, "a section", "add `ensemble:`"),
+    "missing section": (
+        written("store: {path: a}\n"), "`ensemble` is missing", "recipe.yaml", None, "a section", "add `ensemble:`",
+    ),
     "non-positive size": (more("grid: {voxel_size: 0}\n"), f"`{SIZE}`", ":5", "0", "above 0", "`voxel_size: 1.0`"),
     "negative size": (more("grid: {voxel_size: -2}\n"), f"`{SIZE}`", ":5", "-2", "above 0", "`voxel_size: 1.0`"),
     "NaN size": (more("grid: {voxel_size: .nan}\n"), f"`{SIZE}`", ":5", ".nan", "above 0", "`voxel_size: 1.0`"),

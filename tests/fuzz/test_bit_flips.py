@@ -5,6 +5,7 @@ One bit in each frame's compressed body (or in the numbers before it that the de
 
 import hashlib
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -39,8 +40,8 @@ def fate(ensemble, reader, frame, truth) -> tuple[str, float]:
 
 
 @pytest.mark.parametrize(("what", "low", "high"), [("body", BODY, None), ("ranges", BODY - 32, BODY - 4)])
-def test_flipped_bits_are_noticed_or_small(what, low, high, quickstart, sandbox, mutations, table, limits, tmp_path, monkeypatch):
-    mutations.hurried(monkeypatch)
+def test_flipped_bits_are_noticed_or_small(what, low, high, quickstart, sandbox, judgement, table, limits, tmp_path, monkeypatch):
+    judgement.hurried(monkeypatch)
     n_flips = 291 if what == "body" else 97
     settings = TrajectorySettings("adk.xtc", "adk.pdb", select="protein")
     (tmp_path / "adk.pdb").write_bytes((quickstart / "adk.pdb").read_bytes())
@@ -55,7 +56,7 @@ def test_flipped_bits_are_noticed_or_small(what, low, high, quickstart, sandbox,
     errors: list[float] = []
     while sum(fates.values()) < n_flips:
         content = bytearray(raw)
-        for begin, end in zip(offsets[1:-1], offsets[2:], strict=True):
+        for begin, end in pairwise(offsets[1:]):
             bit = int(random.integers(8 * (begin + low), 8 * (end if high is None else begin + high)))
             content[bit // 8] ^= 1 << bit % 8
         path.write_bytes(content)

@@ -18,12 +18,12 @@ SHARE = {"xtc": 0.55}
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_damaged_file_is_refused_or_its_frames_are_possible(
-    format, mutations, look_alikes, sandbox, limits, table, tmp_path, monkeypatch, capfd
+    format, mutations, judgement, look_alikes, sandbox, limits, table, tmp_path, monkeypatch, capfd
 ):
-    mutations.hurried(monkeypatch)
+    judgement.hurried(monkeypatch)
     seconds, n_files, seed = limits
-    files, tally = mutations.Files(tmp_path, look_alikes.heavy), mutations.Tally()
-    target, judge = files.targets[format], mutations.Judge(tmp_path, sandbox)
+    files, tally = mutations.Files(tmp_path, look_alikes.heavy), judgement.Tally()
+    target, judge = files.targets[format], judgement.Judge(tmp_path, sandbox)
     whole = judge.outcome(target.settings, files.positions)
     assert (whole.kind, whole.faults, whole.words) == ("read", [], [])
     path = tmp_path / target.name
@@ -36,7 +36,7 @@ def test_a_damaged_file_is_refused_or_its_frames_are_possible(
         path.write_bytes(content)
         tally.add(judge.outcome(target.settings, files.positions), f"seed {number}, {recipe}")
     if not table:
-        table.append(mutations.TITLES)
+        table.append(judgement.TITLES)
     table.append(tally.row(format))
     assert tally.faults == []
     assert capfd.readouterr() == ("", "")

@@ -38,7 +38,7 @@ def test_the_recipe_of_every_tool_opens_and_has_no_warning_but_of_what_no_line_c
 
 
 @pytest.mark.parametrize(
-    "tool", ["gromacs", *(pytest.param(tool, marks=pytest.mark.slow) for tool in ("bioemu", "boltz", "nmr"))]
+    "tool", [pytest.param(tool, marks=() if tool == "gromacs" else pytest.mark.slow) for tool in TOOLS]
 )
 def test_from_a_folder_to_volumes(look_alikes, cryovox, tool, tmp_path):
     done = cryovox("init", look_alikes.make(tool), cwd=tmp_path)

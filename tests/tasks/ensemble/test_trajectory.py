@@ -153,8 +153,8 @@ print(sorted({{"MDAnalysis", "jax", "dask", "yaml"}} & set(sys.modules)))
 def test_a_file_that_brings_the_child_down_is_refused(folder):
     # no parser is known to die on this machine for sure, so the child gets too little time and is killed in the act
     class Doomed(Sandbox):
-        def request(self, message, timeout):
-            return super().request(message, 0.0)
+        def request(self, message, timeout, cpu=None):
+            return super().request(message, 0.0, cpu)
 
     with Doomed() as doomed:
         found = problems(settings(), folder, doomed)
@@ -307,7 +307,7 @@ def test_a_frame_that_cannot_be_true_is_named(value, reason, folder, sandbox, tm
 
 def test_atoms_on_one_line_are_not_superposed(folder, sandbox, tmp_path):
     path = Path(shutil.copy(folder / "adk_dims.dcd", tmp_path))
-    poison(path, 7, np.arange(3341) * 1.5)
+    poison(path, 7, np.arange(3341) * 0.4)
     wanted = replace(settings("psf+dcd", align=AlignSettings(), frames=FrameSlice(7)), coordinates=str(path))
     (problem,) = problems(wanted, folder, sandbox)
     assert "fix no orientation" in problem.what
