@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,17 @@ from ..tasks.ensemble.placed_files import pdb_text, write_dcd
 from ..tasks.ensemble.trajectory import names_of_atoms
 from ..tasks.errors import Problem, Refusal
 from ..tasks.store import ledger
-from ..tasks.store.layout import read_layout
+from ..tasks.store.layout import read_layout, run_folder
 from ..tasks.values import FrameBatch, FrameStatus
 from ..workflows import resume
 from ..workflows.atoms import PlacedFrames, atoms_of
 from ..workflows.drawing import Frames
+from ..workflows.extents import informed
 from ..workflows.kinds import open_ensemble
 from ..workflows.recipe import TrajectoryRecipe
+from .documents.recipe import LoadedRecipe
 from .inputs import remembered
+from .survey import survey_of
 
 AT_ONCE = 64
 """Frames in memory."""
@@ -52,9 +55,14 @@ def export_trajectory(store: Path, file: Path, choice: slice) -> Exported:
     if not isinstance(recipe, TrajectoryRecipe):
         what, wanted = "the store was not drawn from atoms of a trajectory", "a store of such an ensemble"
         raise Refusal(Problem(what, str(store), type(recipe).__name__, wanted))
+    _apart(file, recipe, loaded)
     ensemble = open_ensemble(recipe, loaded.folder)
     assert isinstance(ensemble, TrajectoryEnsemble)
     resume.same_sources(store, layout, attributes, ensemble)
+    survey = survey_of(recipe, ensemble, run_folder(store), "")
+    if survey.fluctuations:  # lost where the run's folder was emptied: then they are not drawn, only written as 0
+        known = not survey.units
+        ensemble = informed(ensemble, survey.together()) if known else replace(ensemble, rmsf=np.zeros(len(ensemble.weights)))
     records = {
         number: frame
         for record in ledger.records(store, layout)
@@ -73,8 +81,8 @@ def export_trajectory(store: Path, file: Path, choice: slice) -> Exported:
     try:
         with PlacedFrames(ensemble) as reader:
             (first,) = reader.read(frames[:1]).positions
+            names = names_of_atoms(recipe.ensemble, loaded.folder, ensemble, atoms_of(recipe, ensemble))
             write_dcd(partial, len(frames), len(first), step if step > 0 else 1.0, _batches(reader, frames))
-        names = names_of_atoms(recipe.ensemble, loaded.folder, ensemble, atoms_of(recipe, ensemble))
         topology.write_text(pdb_text(names, first), encoding="utf-8")
         rows = io.StringIO()
         writer = csv.writer(rows, lineterminator="\n")
@@ -95,6 +103,18 @@ def export_trajectory(store: Path, file: Path, choice: slice) -> Exported:
 def _batches(reader: Frames[FrameBatch], frames: Int64[np.ndarray, " n"]) -> Iterator[Float32[np.ndarray, "f m 3"]]:
     for some in np.array_split(frames, -(-len(frames) // AT_ONCE)):
         yield reader.read(some).positions.astype(np.float32)
+
+
+def _apart(file: Path, recipe: TrajectoryRecipe, loaded: LoadedRecipe) -> None:
+    """What is written must not become part of an ensemble that takes all files of its folder, or all of a pattern."""
+    named = recipe.ensemble.coordinates
+    for pattern in [named] if isinstance(named, str) else named:
+        path = loaded.folder / pattern
+        folder = path if path.is_dir() else path.parent if "*" in pattern or "?" in pattern else None
+        if folder is not None and folder.resolve() == file.parent.resolve():
+            fix = "write to another folder"
+            got = f"`coordinates: {pattern}` takes its files"
+            raise Refusal(Problem("the folder is the ensemble's own", f"--trajectory {file}", got, "a folder apart from it", fix))
 
 
 def _free(file: Path, *others: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from ..tasks.decoding.sandbox import Sandbox
-from ..tasks.ensemble.census import Census, census
+from ..tasks.ensemble.census import IONS, WATER, Census, census
 from ..tasks.ensemble.frames import Trajectory
+from ..tasks.ensemble.lattice import usable
 from ..tasks.ensemble.parts import indexed
 from ..tasks.ensemble.reader import FrameReader
 from ..tasks.ensemble.recognise import Recognised, recognise
-from ..tasks.ensemble.whole import usable
 from ..tasks.errors import FrameFault, Problem, Refusal
 from ..tasks.scattering.b_factors import Look, column_looks_like
 from ..workflows.draft import Facts, draft
@@ -81,6 +81,7 @@ def facts_of(recognised: Recognised, sandbox: Sandbox) -> Facts:
         has_ions="ions" in counts,
         has_hydrogens=bool(atoms.hydrogen.any()),
         b_column=_b_column(atoms),
+        b_gaps=_b_gaps(atoms),
         has_box=_has_box(trajectory, sandbox),
         has_altlocs=bool(atoms.alternative.any()),
         ligands=atoms.ligands,
@@ -91,6 +92,12 @@ def _b_column(atoms: Census) -> Look:
     polymer = atoms.classes <= 1
     chosen = polymer if polymer.any() else np.ones(len(polymer), bool)
     return column_looks_like(atoms.b_factors[chosen], atoms.residues[chosen])
+
+
+def _b_gaps(atoms: Census) -> int:
+    """Atoms without a number in a column that has some; of water and ions, which the recipe leaves out, none counts."""
+    column = atoms.b_factors[~np.isin(atoms.classes, (WATER, IONS))]
+    return int(np.isnan(column).sum()) if np.isfinite(column).any() else 0
 
 
 def _has_box(trajectory: Trajectory, sandbox: Sandbox) -> bool:

@@ -13,7 +13,7 @@ from ..tasks.render.certificate import certified_frames
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
 from ..tasks.store.probe import DiskSpeed
-from ..workflows import resolve, resume
+from ..workflows import resolve, resume, room
 from ..workflows.cost import Crew, Prediction, Rates, Work, predict, worker_bytes
 from ..workflows.extents import FindExtents, Survey, informed, merged, needs_fluctuations
 from ..workflows.job import Job
@@ -23,7 +23,9 @@ from ..workflows.rehearsal import Rehearsed, rates
 from .clusters.profile import ClusterProfile, LocalProfile, SlurmProfile
 from .documents.recipe import LoadedRecipe
 from .inspect import findings_of
+from .memory import demand
 from .rehearse import company
+from .skipped import Skipped
 from .workers.node import cores
 
 SAMPLE = 200
@@ -86,9 +88,9 @@ def plan(
     """
     crew = crew_of(profile, cores())
     if crew is None:
-        return _planned(loaded, store, None, disk, None)
+        return _planned(loaded, store, profile, None, disk, None)
     with company(min(crew.workers, cores())) as players:
-        return _planned(loaded, store, crew, disk, lambda job: players.rehearse(job, seconds, stop))
+        return _planned(loaded, store, profile, crew, disk, lambda job: players.rehearse(job, seconds, stop))
 
 
 def crew_of(profile: ClusterProfile, cores: int) -> Crew | None:
@@ -107,7 +109,14 @@ def crew_of(profile: ClusterProfile, cores: int) -> Crew | None:
 ELSEWHERE = "no estimate of the time: it is measured on this machine's cores, and this profile draws elsewhere"
 
 
-def _planned(loaded: LoadedRecipe, store: Path, crew: Crew | None, disk: DiskSpeed | None, rehearse: Rehearse | None) -> Plan:
+def _planned(
+    loaded: LoadedRecipe,
+    store: Path,
+    profile: ClusterProfile,
+    crew: Crew | None,
+    disk: DiskSpeed | None,
+    rehearse: Rehearse | None,
+) -> Plan:
     ensemble = open_ensemble(loaded.recipe, loaded.folder)
     n = ensemble.n_frames
     found, estimated, surveyed, notes = resume.existing(store, loaded.recipe), False, 0, ensemble.notes
@@ -116,6 +125,7 @@ def _planned(loaded: LoadedRecipe, store: Path, crew: Crew | None, disk: DiskSpe
     if found is None:
         every, seen = _sampled(loaded.recipe, ensemble)
         estimated, surveyed = min(every, SAMPLE) < every and loaded.recipe.grid.shape == "auto", every
+        Skipped(n, loaded.recipe.ensemble.bad_frames, dict(seen.bad)).check()  # the rest can only add to them
         ensemble, notes = informed(ensemble, seen), (*notes, *_on_bad(seen, min(every, SAMPLE)))
         layout = resolve.layout_of(loaded.recipe, ensemble, seen)
         left = list(range(layout.n_shards))
@@ -125,6 +135,9 @@ def _planned(loaded: LoadedRecipe, store: Path, crew: Crew | None, disk: DiskSpe
         layout = found[0]
         left, _ = ledger.pending(store, layout)
     job = resolve.job_of(loaded.recipe, ensemble, layout, store, "")
+    demand(job, profile)
+    if found is None:
+        room.demand(job)
     return Plan(
         store=store,
         facts=ensemble.facts,

@@ -1,8 +1,7 @@
 """`cryovox run`: from a recipe to a closed store, or to one clear line that says what stopped it."""
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,35 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from ..tasks.ensemble.base import Ensemble
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout, run_folder
 from ..tasks.store.lock import RunLock
 from ..workflows import resolve, resume, volumes
 from ..workflows.base import Workload
-from ..workflows.extents import FindExtents, Survey, informed, survey_key
+from ..workflows.extents import informed
 from ..workflows.job import Job
-from ..workflows.kinds import kind_of, open_ensemble
-from ..workflows.recipe import Recipe
+from ..workflows.kinds import open_ensemble
 from .clusters.launch import Running, check, launched
 from .clusters.profile import ClusterProfile, compress_of
 from .dashboard.feed import open_page, tunnel
 from .documents.recipe import LoadedRecipe
 from .events.events import Events
-from .events.exits import Exit, exit_of
 from .events.signals import Signals
 from .events.tally import Tally
 from .inputs import remember
 from .inspect import findings_of
 from .lookout import Lookout
+from .memory import demand
 from .report import history
 from .roster import Roster
 from .runner import run_workload
 from .skipped import Skipped
+from .survey import survey_of, surveyed, surveying
 from .workers.fitness import Expected
-
-SURVEY = "survey"
-"""The folder, beside the store, of what was found of frames before the store was begun."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +74,9 @@ def run(
     for note in ensemble.notes:
         events.say("stage", note)
     for finding in findings_of(recipe, ensemble, loaded.folder):
-        events.say("warning" if finding.level == "warn" else "stage", str(finding))
-    survey, skipped = _survey(recipe, ensemble, lock), Skipped(ensemble.n_frames, recipe.ensemble.bad_frames)
+        events.say("warning", f"warning: {finding}") if finding.level == "warn" else events.say("stage", f"note: {finding}")
+    survey = survey_of(recipe, ensemble, lock.run_folder, lock.uuid)
+    skipped = Skipped(ensemble.n_frames, recipe.ensemble.bad_frames)
     job = workload = None
     if found is not None:
         resume.same_sources(store, *found, ensemble)
@@ -88,17 +84,19 @@ def run(
             if survey.fluctuations:
                 ensemble = informed(ensemble, survey.together())
             job = resolve.job_of(recipe, ensemble, found[0], store, lock.uuid)
+            demand(job, profile)
             workload = _work(job, profile, skipped, events)
             if not workload.units:
                 remember(store, loaded)
                 return _close(job, skipped, events, 0, 0.0)
     with _cluster(profile, lock, tally, events, signals) as do:
         if job is None or workload is None:
-            with _surveying(survey):
-                seen = _surveyed(do, survey, skipped, events)
+            with surveying(survey):
+                seen = surveyed(do, survey, skipped, events)
                 ensemble = informed(ensemble, seen)
                 layout = resolve.layout_of(recipe, ensemble, seen) if found is None else found[0]
                 job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
+                demand(job, profile)
                 if found is None:
                     volumes.begin(job, overwrite)
                     history.begin_anew(lock.run_folder)
@@ -153,47 +151,6 @@ def _shown(running: Running, lock: RunLock, tally: Tally, events: Events) -> Ite
         raise
     finally:
         page.close()
-
-
-def _survey(recipe: Recipe, ensemble: Ensemble, lock: RunLock) -> FindExtents:
-    """What must be known of the frames before there is a grid."""
-    frames = kind_of(recipe).surveyed(recipe, ensemble)
-    known = survey_key(recipe, ensemble, frames)
-    # one scheduler may serve several runs, of one recipe even
-    return FindExtents(recipe, ensemble, frames, f"extents-{known}-{lock.uuid[:8]}", lock.run_folder / SURVEY / known)
-
-
-@contextmanager
-def _surveying(survey: FindExtents) -> Iterator[None]:
-    """Inside the block the store is begun, with what the survey finds. A run that is interrupted leaves what it has found, unless
-    that is soon found again; any other leaves nothing."""
-    assert survey.folder is not None
-    try:
-        survey.folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except BaseException as error:
-        of_use = len(survey.parts) > 1 and any(survey.folder.glob("*.npz"))
-        if exit_of(error) is not Exit.INTERRUPTED or not of_use:
-            shutil.rmtree(survey.folder.parent, ignore_errors=True)
-        raise
-    survey.tidy()
-
-
-def _surveyed(
-    do: Callable[[Workload], Iterator[tuple[int, Any]]], survey: FindExtents, skipped: Skipped, events: Events
-) -> Survey:
-    """What the survey finds, and how far it is: part by part, and not again what an interrupted run has found."""
-    parts, units = len(survey.parts), len(survey.units)
-    bad = Skipped(skipped.n_frames, skipped.allowed)  # the ledger names them later
-    events.say("survey", done=parts - units, of=parts)
-    for done, (_, glance) in enumerate(do(survey) if units else (), parts - units + 1):
-        events.say("survey", done=done, of=parts)
-        bad.reasons |= dict(glance.named)
-        bad.unnamed += glance.bad - len(glance.named)
-        bad.check()
-    seen = survey.together()
-    Skipped(skipped.n_frames, skipped.allowed, dict(seen.bad)).check()
-    return seen
 
 
 def _work(job: Job, profile: ClusterProfile, skipped: Skipped, events: Events) -> volumes.Volumes:

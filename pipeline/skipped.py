@@ -51,9 +51,14 @@ class Skipped:
                 events.say("warning", f"frame {frame} is left out: {one.reason}")
         self.check()
 
+    @property
+    def _most(self) -> int:
+        """One is no share of an ensemble: it is allowed unless none is."""
+        return max(1, math.floor(self.allowed.most * self.n_frames + 1e-9)) if self.allowed.most else 0
+
     def check(self) -> None:
         """Raises `FrameFault` where they are too many; a run that does not leave out frames has nothing to say of older ones."""
-        if not self.allowed.skip or len(self) <= math.ceil(self.allowed.most * self.n_frames):
+        if not self.allowed.skip or len(self) <= self._most:
             return
         got = f"{len(self)} of {self.n_frames} frames, among them " + "; ".join(
             f"frame {frame} ({reason})" for frame, reason in sorted(self.reasons.items())[:NAMED]

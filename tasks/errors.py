@@ -63,6 +63,10 @@ class DecoderFault(Exception):
     """The decoding child died, hung or answered nonsense. Infrastructure: the child is replaced and the read may be retried."""
 
 
+class DecoderTimeout(DecoderFault):
+    """The decoding child gave no answer in time. So does a file system that hangs: no frame is ever blamed for it."""
+
+
 class DeviceLost(Exception):
     """The worker's GPU answers no more (a sticky CUDA error): its process is of no use. Infrastructure: another one may retry."""
 

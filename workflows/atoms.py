@@ -70,7 +70,7 @@ class AtomDrawing(Drawing[FrameBatch]):
 
     def __init__(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble):
         self.frames = PlacedFrames(ensemble)
-        self._locate = ensemble.trajectory.locate
+        self._locate, self._timed = ensemble.trajectory.locate, ensemble.timed
         self.atoms = atoms_of(recipe, ensemble)
         self._sampling: Sampling = recipe.render.sampling
         self._exact = gaussians(self.atoms, recipe.scattering.table, EXACT)
@@ -87,7 +87,7 @@ class AtomDrawing(Drawing[FrameBatch]):
                 frame=frame,
                 source=int(files[i]),
                 source_frame=int(places[i]),
-                time=float(batch.times[i]),
+                time=float(batch.times[i]) if self._timed else float(frame),
                 rotation=batch.rotations[i],
                 translation=batch.translations[i],
                 oracle=GaussianOracle(batch.positions[i], *self._exact, self._sampling),

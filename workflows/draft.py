@@ -39,6 +39,8 @@ class Facts:
     has_hydrogens: bool = False
     b_column: Look = "nothing"
     """What the topology's B column looks like."""
+    b_gaps: int = 0
+    """Atoms without a number in that column."""
     has_box: bool = False
     """The frames have a periodic box."""
     has_altlocs: bool = False
@@ -223,11 +225,15 @@ def _scattering(recognised: Recognised, facts: Facts) -> Iterator[str]:
         "b_factors": "the B column looks like B-factors",
     }[facts.b_column]
     others = ["rmsf: from the motion of the frames", "resolution: all alike, as a map at `value` Å"]
-    if facts.b_column in ("plddt", "one_a_residue"):
+    if facts.b_gaps:
+        column += f", but {facts.b_gaps:,} atoms have none: `file` and `plddt` need one for each"
+    elif facts.b_column in ("plddt", "one_a_residue"):
         others.insert(0, "plddt: unsure parts are blurred, the more the less confident")
-    if facts.b_column == "b_factors" and "scattering.b_factor.policy" not in recognised.defaults and recognised.topology is None:
+    usable = not facts.b_gaps and facts.b_column in ("b_factors", "one_a_residue")
+    told = "scattering.b_factor.policy" in recognised.defaults or recognised.topology is not None
+    if usable and facts.b_column == "b_factors" and not told:
         policy = "file"
-    if facts.b_column in ("b_factors", "one_a_residue") and policy != "file":
+    if usable and policy != "file":
         others.insert(0, "file: the column")
     yield "scattering:"
     yield "  table: peng1996                  # 98 elements, five Gaussians each; lobato2014: 103, right near the nucleus"

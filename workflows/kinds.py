@@ -220,8 +220,11 @@ def open_ensemble(recipe: Recipe, folder: Path) -> Ensemble:
     return opened
 
 
-def meaning_of(recipe: Recipe) -> Meaning:
-    """What a store's voxels are."""
-    meaning, render = kind_of(recipe).meaning, recipe.render
-    points = render.sampling == "point"
-    return replace(meaning, voxel="value at the voxel's centre") if points else replace(meaning, voxel="mean over the voxel")
+def meaning_of(recipe: Recipe, ensemble: Ensemble) -> Meaning:
+    """What a store's voxels and times are."""
+    meaning, points = kind_of(recipe).meaning, recipe.render.sampling == "point"
+    return replace(
+        meaning,
+        voxel="value at the voxel's centre" if points else "mean over the voxel",
+        time=meaning.time if ensemble.has_times else "",
+    )

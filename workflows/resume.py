@@ -34,8 +34,13 @@ def existing(store: Path, recipe: Recipe) -> tuple[StoreLayout, dict[str, Any]] 
 
 def same_sources(store: Path, layout: StoreLayout, attributes: dict[str, Any], ensemble: Ensemble) -> None:
     """Raises `Refusal` where the input files are not those that the store was begun with."""
-    pairs = zip(attributes["sources"], sources_of(ensemble), strict=True)
-    changed = [new["name"] for old, new in pairs if any(old[key] != new[key] for key in ("size", "digest"))]
+    then, now = attributes["sources"], sources_of(ensemble)
+    changed = [
+        new["name"] for old, new in zip(then, now, strict=False) if any(old[key] != new[key] for key in ("size", "digest"))
+    ]
+    if len(then) != len(now):
+        names = {source["name"] for source in then} ^ {source["name"] for source in now}
+        changed = [f"{len(now)} files where there were {len(then)}", *(sorted(names) or changed)][:8]
     if changed or layout.n_frames != ensemble.n_frames:
         raise Refusal(
             Problem(

@@ -72,7 +72,7 @@ def begin(job: Job, replace: bool = False) -> None:
     """
     if not (replace and job.store.exists()):  # an old store makes room
         demand(job)
-    meaning = meaning_of(job.recipe)
+    meaning = meaning_of(job.recipe, job.ensemble)
     attributes = {
         "recipe": store_deciding(job.recipe),
         "recipe_hash": recipe_hash(job.recipe),
@@ -106,10 +106,8 @@ def work(job: Job, compress: Compress = "host") -> tuple[Volumes, list[Problem]]
 
 def finish(job: Job) -> Certificate:
     """Consolidates the ledger into the store and closes it with the certificate; safe to repeat. Reads the ledger once."""
-    tally = _Tally(job)
-    template.finish(
-        job.store, job.layout, lambda: {"certificate": asdict(tally.certificate())}, meaning_of(job.recipe), tally.see
-    )
+    tally, meaning = _Tally(job), meaning_of(job.recipe, job.ensemble)
+    template.finish(job.store, job.layout, lambda: {"certificate": asdict(tally.certificate())}, meaning, tally.see)
     return tally.certificate()
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
@@ -20,17 +21,27 @@ def check(profile: LocalProfile) -> None:
     """Nothing is lacking."""
 
 
+def worker_memory(profile: LocalProfile) -> int:
+    """Bytes that each worker may take."""
+    if profile.memory_limit == "auto":  # Dask would share it by threads, of which a worker has more than cores
+        return MEMORY_LIMIT // _workers(profile)
+    return int(parse_bytes(profile.memory_limit))
+
+
+def _workers(profile: LocalProfile) -> int:
+    return cores() if profile.workers == "auto" else profile.workers
+
+
 @contextmanager
 def opened(profile: LocalProfile, run_folder: Path, environment: Mapping[str, str]) -> Iterator[Client]:  # noqa: ARG001  (an `Opener`)
     """A client of a cluster that lives as long as the block; its processes are gone afterwards."""
-    n = cores() if profile.workers == "auto" else profile.workers
+    n = _workers(profile)
     with started_quietly():
         cluster = LocalCluster(
             n_workers=n,
             threads_per_worker=profile.threads,
             processes=True,
-            # Dask would share it by threads, of which a worker has more than cores
-            memory_limit=MEMORY_LIMIT // n if profile.memory_limit == "auto" else profile.memory_limit,
+            memory_limit=worker_memory(profile),
             security=Security.temporary(),
             host="127.0.0.1",
             dashboard_address=f"127.0.0.1:{profile.dashboard_port}",

@@ -22,7 +22,8 @@ _DIE_WITH_PARENT = 1
 
 
 def serve(answers: Mapping[str, Answer], parent: int, memory: int, room: int = -1) -> None:
-    """Say `ready`, then answer requests by their `do`; a `cpu` in the head is the processor time that the answer may take, s.
+    """Say `ready`, then answer requests by their `do`; a `cpu` in the head is the processor time that the answer may take, s;
+    without it there is no limit.
 
     `parent`: its process id. `memory`: bytes of address space. `room`: descriptor of the memory in which arrays travel; negative
     where they follow their heads.
@@ -36,8 +37,7 @@ def serve(answers: Mapping[str, Answer], parent: int, memory: int, room: int = -
             request = receive(fill, shared)
         except EOFError:
             return
-        if (seconds := request.head.get("cpu")) is not None:
-            _allow(seconds)
+        _allow(request.head.get("cpu"))
         send(answers[request.head["do"]](request.head, request.arrays), write, shared)
 
 
@@ -54,9 +54,12 @@ def _confine(parent: int, memory: int) -> None:
         sys.exit("the parent has already gone")
 
 
-def _allow(seconds: float) -> None:
-    """So much processor time from now on, rounded up to whole seconds; what takes more is ended by SIGXCPU."""
+def _allow(seconds: float | None) -> None:
+    """So much processor time from now on, rounded up to whole seconds; what takes more is ended by SIGXCPU. None: any."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if seconds is None:
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+        return
     soft = math.ceil(time.process_time() + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 

@@ -59,7 +59,9 @@ def read(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Message:
     try:
         with open_frames(path, head["format"], head["n_atoms"]) as file:
             if file.n_atoms != head["n_atoms"]:
-                raise BadFrame(f"the file has {file.n_atoms} atoms; it had {head['n_atoms']} when the run began")
+                others = "the first structure has" if head.get("single") else "it had"
+                when = "" if head.get("single") else " when the run began"
+                raise BadFrame(f"the file has {file.n_atoms} atoms; {others} {head['n_atoms']}{when}")
             _demand(file, head)
             for i, frame in enumerate(frames.tolist()):
                 current = frame

@@ -6,8 +6,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-KEPT = 256 << 20
-"""Bytes that a thing may take to be kept."""
+KEPT = 2 << 30
+"""Bytes that a thing may take to be kept: all that a text or an archive may hold, and a quarter of the child's address space.
+Where that leaves another parse too little, the child ends for want of memory, and the next one has nothing to keep."""
 
 
 class Recent(Generic[T]):

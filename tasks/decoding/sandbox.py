@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from types import TracebackType
 
-from ..errors import DecoderFault
+from ..errors import DecoderFault, DecoderTimeout
 from .wire import Message, Room, WireError, receive, send
 
 MEMORY = 8 << 30
@@ -29,8 +29,9 @@ class Sandbox:
     """One child process, one request at a time; safe to share between threads, never to pickle.
 
     The child may take `memory` bytes of address space, write no file and dump no core; each request may limit its processor time.
-    Raises `DecoderFault` whenever the child dies, does not answer in time or answers nonsense; it is killed and reaped then, and
-    the next request gets a new one. On Linux the child also dies with the thread that started it: that heals the same way.
+    Raises `DecoderFault` whenever the child dies or answers nonsense, `DecoderTimeout` where it does not answer in time; it is
+    killed and reaped then, and the next request gets a new one. On Linux the child also dies with the thread that started it:
+    that heals the same way.
     """
 
     def __init__(self, memory: int = MEMORY):
@@ -108,11 +109,11 @@ class Sandbox:
                 send(message, lambda view: self._write(process, view, deadline), self._room)
             return receive(lambda view: self._fill(process, view, deadline), self._room)
         except (EOFError, BrokenPipeError):
-            raise self._fault(self._epitaph(process, message)) from None
+            raise DecoderFault(self._last_words(self._epitaph(process, message))) from None
         except TimeoutError:
-            raise self._fault(f"gave no answer in {timeout:.0f} s and was killed") from None
+            raise DecoderTimeout(self._last_words(f"gave no answer in {timeout:.0f} s and was killed")) from None
         except WireError as error:
-            raise self._fault(f"answered nonsense ({error}) and was killed") from error
+            raise DecoderFault(self._last_words(f"answered nonsense ({error}) and was killed")) from error
         except BaseException:
             self._discard()  # Ctrl-C in the middle of an answer: what is left in the pipe belongs to no later request
             raise
@@ -165,7 +166,8 @@ class Sandbox:
             return f"was killed by {signal.Signals(-code).name}"
         return f"ended with exit code {code}"
 
-    def _fault(self, what: str) -> DecoderFault:
+    def _last_words(self, what: str) -> str:
+        """The child's end, as a sentence: which it is, `what` befell it, and what it said on stderr."""
         pid, process = self.pid, self._process
         assert process is not None
         assert process.stderr is not None
@@ -174,7 +176,7 @@ class Sandbox:
             self._words.append(said)
         self._discard()
         words = b"".join(self._words).decode(errors="replace").strip()[-2000:]
-        return DecoderFault(f"the decoding process {pid} {what}" + (f"; its last words:\n{words}" if words else ""))
+        return f"the decoding process {pid} {what}" + (f"; its last words:\n{words}" if words else "")
 
     def _discard(self) -> None:
         if self._end is not None:

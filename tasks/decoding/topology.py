@@ -24,8 +24,9 @@ def describe(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Message:
 
     Answers with `n_atoms` of the topology, its `identity` (see `AtomWords.digest`) where it is a structure file, and, of the m
     selected atoms: `selection` (m,) places in the file; `kinds`, distinct rows [name, residue, element, mass], with an array of
-    that name that says each atom's; `altlocs` letters, and `chains` [segment, chain], likewise; `b_factors`, `occupancies` (m,),
-    NaN where there is no such column; `residues` (m,), a number for each, and `numbers` (m,), the topology's own for them;
+    that name that says each atom's; `altlocs` letters, `icodes` insertion codes, and `chains` [segment, chain], likewise;
+    `b_factors`, `occupancies` (m,), NaN where there is no such column; `residues` (m,), a number for each, and `numbers` (m,),
+    the topology's own for them;
     `bonds` (k, 2) places in the selection, where the topology has any; and under its name each selection within, likewise.
     """
     problems: list[Problem] = []
@@ -63,8 +64,9 @@ def describe(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Message:
 def _describe(atoms: Any, format: str, facts: dict[str, Any], answer: dict[str, np.ndarray]) -> None:
     answer["selection"] = np.array(atoms.ix, np.int64)
     facts["kinds"], answer["kinds"] = _distinct(_columns(atoms, format))
-    letters, answer["altlocs"] = _distinct([_words(atoms, "altLocs")])
-    facts["altlocs"] = [letter for (letter,) in letters]
+    for name, attribute in (("altlocs", "altLocs"), ("icodes", "icodes")):
+        letters, answer[name] = _distinct([_words(atoms, attribute)])
+        facts[name] = [letter for (letter,) in letters]
     answer["b_factors"] = _numbers(atoms, "tempfactors")
     answer["occupancies"] = _numbers(atoms, "occupancies")
     answer["residues"] = np.array(atoms.resindices, np.int64)

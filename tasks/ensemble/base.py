@@ -60,6 +60,11 @@ class Ensemble(ABC):
         return ()
 
     @property
+    def has_times(self) -> bool:
+        """Whether it is known when each frame was."""
+        return True
+
+    @property
     def numbers(self) -> Int64[np.ndarray, " n"]:
         """For each frame of the store, its number in the source."""
         return np.arange(self.n_frames)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..scattering.b_factors import Look, column_looks_like
 from .census import PROTEIN, Census
 from .evidence import Evidence, Finding, many, span
@@ -9,6 +11,10 @@ from .frames import TrajectoryEnsemble
 
 BACKBONE = ("N", "CA", "C", "CB", "O", "OXT")
 """What of a protein has no side chains; CB stands for where they begin."""
+
+
+FEW_IONS = 8
+"""So few belong to the molecule: solvent has more."""
 
 
 def of_atoms(evidence: Evidence) -> Iterator[Finding]:
@@ -23,7 +29,7 @@ def of_atoms(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("warn", what, "it is drawn around the molecule, and takes most of the time and the disk", line)
         else:
             yield Finding("note", what, "they are drawn as well", line)
-    elif ions and molecule:
+    elif ions > FEW_IONS and molecule:
         yield Finding("note", f"{many(ions, 'ion')} drawn", "the solvent's as well as those that are bound", "drop: [ions]")
     yield from _side_chains(atoms)
     if molecule and not (evidence.ensemble.atomic_numbers == 1).any():
@@ -62,11 +68,18 @@ def of_b_column(evidence: Evidence) -> Iterator[Finding]:
     settings = None if evidence.scattering is None else evidence.scattering.b_factor
     column, found = evidence.ensemble.b_column, b_look(evidence.ensemble)
     policy = "constant" if settings is None else settings.policy
+    gaps = bool(np.isnan(column).any())  # then no policy can use it
     if found == "plddt" and policy not in ("plddt", "file"):
         what = f"the B column looks like pLDDT ({span(column)}), a confidence"
         then = f"it is not used (`policy: {policy}`); `plddt` blurs what is unsure"
-        yield Finding("note", what, then, "b_factor: {policy: plddt}", "scattering")
+        yield Finding("note", what, then, "" if gaps else "b_factor: {policy: plddt}", "scattering")
     elif found in ("b_factors", "one_a_residue") and policy in ("constant", "none"):
         sure = "holds B-factors" if found == "b_factors" else "has one value a residue: B-factors of groups, or a confidence"
         line = "b_factor: {policy: file}" if found == "b_factors" else "b_factor: {policy: file, accept_column: true}"
-        yield Finding("note", f"the B column {sure} ({span(column)})", f"it is not used (`policy: {policy}`)", line, "scattering")
+        yield Finding(
+            "note",
+            f"the B column {sure} ({span(column)})",
+            f"it is not used (`policy: {policy}`)",
+            "" if gaps else line,
+            "scattering",
+        )

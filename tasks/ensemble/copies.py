@@ -10,7 +10,7 @@ from ..errors import Problem, Refusal
 from .parts import asked
 from .policies import Drawn
 from .settings import TrajectorySettings
-from .sources import format_of
+from .sources import STRUCTURES, format_of
 from .symmetry import Copies, copies_by, expand, operators, overlapping
 
 
@@ -43,7 +43,7 @@ def copies_of(
 
 def _assembly(name: str, topology: Path, atoms: Drawn, sandbox: Sandbox) -> Copies:
     where, format = f"ensemble.assembly: {topology}", format_of(topology)
-    if format not in ("pdb", "mmcif"):
+    if format not in STRUCTURES.values():
         fix = "remove the key, or `symmetry: C4` about the z axis"
         raise Refusal(Problem("only structure files describe assemblies", where, format.upper(), "a PDB or mmCIF file", fix))
     request = {"do": "assembly", "topology": str(topology), "format": format, "name": name, "where": where}

@@ -39,6 +39,10 @@ def _bad(evidence: Evidence) -> Iterator[Finding]:
     for problem in sample.bad[:FEW]:
         where = problem.where.rpartition("/")[2]
         yield Finding("warn", f"{problem.what} ({where})", f"{problem.got}; {then}", line)
+    if evidence.ensemble.trajectory.single and len(sample.bad) > len(sample.seen):
+        first = Path(evidence.ensemble.trajectory.parts[0].path).name
+        then = f"{first} may be the odd one: it says what the atoms are, and most others differ from it"
+        yield Finding("warn", "most structures are unlike the first", then, "coordinates: a pattern that leaves it out")
     if len(sample.bad) > FEW:
         yield Finding(
             "warn", f"{len(sample.bad)} frames or more cannot be used", "the files may be damaged: copy them again", line
@@ -119,7 +123,7 @@ def _times(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "warn",
             f"time runs backwards (frame {shown})",
-            "parts of runs may be out of order, or a run was started anew; `frame/time` is what the files say",
+            "parts of runs may be out of order, or a run was started anew; `t` is what the files say",
         )
     if same := int(np.count_nonzero((steps == 0) & ascending)):
         if not steps.any():

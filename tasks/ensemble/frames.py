@@ -104,6 +104,8 @@ class TrajectoryEnsemble(Ensemble):
     """The topology's B column, Å² or whatever it holds; NaN where it has none."""
     names: tuple[str, ...]
     """Of the frame files, in order: what tells them apart of their paths."""
+    timed: bool = True
+    """Whether the files say when each frame was."""
     rmsf: Float64[np.ndarray, " m"] | None = None
     """Å: root mean square fluctuation over the frames of the store; None until they were seen, and where nobody needs it."""
 
@@ -112,6 +114,11 @@ class TrajectoryEnsemble(Ensemble):
         """The trajectory's file, or the first of several."""
         first, others = Path(self.trajectory.parts[0].path).name, len(self.trajectory.parts) - 1
         return f"{first} and {others} more" if others else first
+
+    @property
+    def has_times(self) -> bool:
+        """By the first frame that is taken."""
+        return self.timed
 
     @property
     def numbers(self) -> Int64[np.ndarray, " n"]:

@@ -95,9 +95,9 @@ def _cryobench(offer: Offer) -> Recognised | None:
     notes = (
         "frame n is the structure of particle n and of volume n → all frames are kept in order: `ensemble.frames` as it is, and "
         "`on_bad_frame: skip` leaves a gap rather than shift the numbers",
-        "the images were made of these poses → `ensemble.align: null` keeps them; superpose them for another use",
+        "the images were made of these poses → `ensemble.align: null` and `center: first` keep them; superpose for another use",
     )
-    return Recognised("CryoBench ensemble", topology, (coordinates,), {"ensemble.align": None}, notes)
+    return Recognised("CryoBench ensemble", topology, (coordinates,), {"ensemble.align": None, "ensemble.center": "first"}, notes)
 
 
 def _alphafold3(offer: Offer) -> Recognised | None:

@@ -66,6 +66,7 @@ def open_labels(
     columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
     numbers = columns.pop(JOIN, None)
     taken, problems = _joined(numbers, len(rows), source_frames, n_source_frames, lines[1:], path)
+    problems += [problem for name, cells in columns.items() if (problem := _mixed(name, cells, lines[1:], path)) is not None]
     labels = [_label(name, cells) for name, cells in columns.items()]
     problems += [problem for label in labels if (problem := _too_various(label, path)) is not None]
     if problems:
@@ -103,11 +104,10 @@ def _text(path: Path) -> str:
     if len(data) > LARGEST:
         wanted, fix = f"at most {LARGEST >> 20} MiB", "leave out columns, or the rows of frames that are not drawn"
         raise Refusal(Problem("the table of labels is too large", where, f"over {LARGEST >> 20} MiB", wanted, fix))
-    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        got = "UTF-8 with a byte-order mark" if data.startswith(b"\xef") else "UTF-16"
-        raise Refusal(Problem(wrong, f"{path}:1", got, "plain UTF-8", "save it as UTF-8 without BOM"))
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Refusal(Problem(wrong, f"{path}:1", "UTF-16", "UTF-8", "save it as UTF-8"))
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")  # spreadsheets begin it with a mark
     except UnicodeDecodeError as error:
         got, line = f"byte 0x{data[error.start]:02x}", data.count(b"\n", 0, error.start) + 1
         raise Refusal(Problem(wrong, f"{path}:{line}", got, "UTF-8", "save it as UTF-8")) from error
@@ -202,6 +202,20 @@ def _joined(
         fix = "remove all but one" if found else f"add it; frames are counted from 0, up to {n_source_frames - 1} in this source"
         problems.append(Problem(what, where, wanted="one row for each frame that is drawn", fix=fix))
     return np.array([rows.get(frame, [0])[0] for frame in source_frames.tolist()], np.int64), problems
+
+
+def _mixed(name: str, cells: Sequence[str], lines: list[int], path: Path) -> Problem | None:
+    """A column of numbers with a slip of the pen would become one of texts, in silence."""
+    slips = [bool(cell) and not _is_number(cell) and re.search(r"\d", cell) is None for cell in cells]
+    words = [(line, cell) for line, cell, slip in zip(lines, cells, slips, strict=True) if slip]
+    n_numbers = sum(map(_is_number, cells))
+    if not words or n_numbers <= len(words):
+        return None
+    got = f"{n_numbers} numbers and {len(words)} others, the first of them {_shown(words[0][1])}"
+    fix = "correct it, or leave the cell empty; where all are names, write a letter before the numbers"
+    return Problem(
+        f"the column `{name}` holds numbers and something else", f"{path}:{words[0][0]}", got, "numbers, or texts", fix
+    )
 
 
 def _label(name: str, cells: Sequence[str]) -> Label:

@@ -23,7 +23,8 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], ...]:
     stem, dot, ending = name.rpartition(".")
     parts = (stem, ending) if dot and stem else (name, "")
     # text and digits take turns, so like meets like; the name itself decides between `x1` and `x01`
-    return (*(tuple(int(s) if s.isdigit() else s for s in re.split(r"([0-9]+)", part.casefold())) for part in parts), (name,))
+    split = (enumerate(re.split(r"([0-9]+)", part.casefold())) for part in parts)
+    return (*(tuple(int(s) if i % 2 else s for i, s in pieces) for pieces in split), (name,))
 
 
 def path_key(path: Path) -> tuple[tuple[tuple[str | int, ...], ...], ...]:
@@ -32,9 +33,10 @@ def path_key(path: Path) -> tuple[tuple[tuple[str | int, ...], ...], ...]:
 
 
 def ending(path: Path) -> str:
-    """What a file's name says of its format: `.cif` of `model.cif` and of `model.CIF.gz`."""
-    name = path.name.lower().removesuffix(".gz")
-    stem, dot, last = name.rpartition(".")
+    """What a file's name says of its format: `.cif` of `model.cif` and of `model.CIF.gz`; `.gz` of what is not read so."""
+    stem, dot, last = path.name.lower().rpartition(".")
+    if last == "gz" and stem.endswith((*STRUCTURES, ".gro")):
+        stem, dot, last = stem.rpartition(".")
     return dot + last if stem else ""
 
 
@@ -77,7 +79,7 @@ def _of_samples(inside: Iterable[Path]) -> list[Path]:
 
 
 def _of_structures(inside: Iterable[Path]) -> list[Path]:
-    return [path for path in inside if ending(path) in STRUCTURES and path.is_file()]
+    return [path for path in inside if ending(path) in STRUCTURES and (path.is_file() or path.is_symlink())]
 
 
 def expand(patterns: Sequence[str], folder: Path) -> list[Path]:

@@ -5,18 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import peek
+from . import peek, sources
 from .listing import ending
 from .sources import STRUCTURES, is_array_folder
 
-TOPOLOGIES = (".tpr", ".psf", ".prmtop", ".parm7", ".top", ".gro")
-"""Files that say what the atoms are, the most telling first; structures can do it as well."""
-AMBER = (".nc", ".ncdf", ".netcdf", ".mdcrd", ".crdbox", ".trj")
-TRAJECTORIES = (".xtc", ".trr", ".dcd", *AMBER, ".h5md")
-"""Frames without a description of the atoms; of a run that is there in two formats, the first is taken."""
-ARRAYS = (".npy", ".npz", ".zarr")
-FILES = (".h5", ".hdf5")
+FILES = tuple(name for name, format in sources.TRAJECTORIES.items() if format == "mdtraj")
 """MDTraj's HDF5, which holds its topology."""
+TOPOLOGIES = tuple(name for name in sources.TOPOLOGIES if name not in {*STRUCTURES, *FILES})
+"""Files that say what the atoms are, the most telling first; structures can do it as well."""
+ARRAYS = tuple(sources.ARRAYS)
+TRAJECTORIES = tuple(name for name in sources.TRAJECTORIES if name not in {*ARRAYS, *FILES})
+"""Frames without a description of the atoms; of a run that is there in two formats, the first is taken."""
+AMBER = tuple(name for name in TRAJECTORIES if sources.TRAJECTORIES[name] in ("ncdf", "mdcrd"))
 
 ALIGN = {"to": "first", "select": "name CA"}
 BROKEN = "molecules that the periodic box has cut are put together before they are drawn, by {how} → `ensemble.whole: auto`"

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..decoding.sandbox import READ, Sandbox
 from ..decoding.wire import Message
-from ..errors import DecoderFault, FrameFault, Problem, Refusal
+from ..errors import DecoderFault, DecoderTimeout, FrameFault, Problem, Refusal
 from ..values import RawFrames
 from .choice import FrameSlice
 from .frames import Identity, Part, Trajectory
@@ -153,7 +153,9 @@ def asked(head: dict[str, Any], files: Sequence[Path], sandbox: Sandbox, arrays:
     size = sum(path.stat().st_size for path in files if path.is_file())
     try:
         allowed = READ + size / _SCAN_RATE
-        return sandbox.request(Message(head, arrays or {}), allowed, cpu=allowed)
+        return sandbox.request(
+            Message(head, arrays or {}), 2 * allowed, cpu=allowed
+        )  # one that runs in circles dies of the second
     except DecoderFault as fault:
         raise Refusal(_deadly(head["where"], len(files), fault)) from fault
 
@@ -175,6 +177,8 @@ def one_frame(trajectory: Trajectory, frame: int, sandbox: Sandbox) -> RawFrames
 
 def _deadly(where: str, n_files: int, fault: DecoderFault) -> Problem:
     lines = str(fault).splitlines()
+    if isinstance(fault, DecoderTimeout):
+        return Problem("a file gives no answer", where, lines[0], "bytes", "look at its disk or network, then run again")
     return Problem(
         f"decoding {'these files' if n_files > 1 else 'this file'} brings the decoder down",
         where,

@@ -61,7 +61,9 @@ def pdb_text(atoms: AtomNames, positions: Float64[np.ndarray, "m 3"]) -> str:
         name = atoms.names[i][:4]
         # the element's letters end in the second of the name's four columns
         name = f"{name:<4}" if len(name) == 4 or len(element) == 2 else f" {name:<3}"
-        who = f"{(i + 1) % 100000:5d} {name} {atoms.residues[i][:4]:<4}{atoms.chains[i][:1] or ' '}{atoms.numbers[i] % 10000:4d}"
+        number = int(atoms.numbers[i])
+        number = number if -999 <= number <= 9999 else number % 10000
+        who = f"{(i + 1) % 100000:5d} {name} {atoms.residues[i][:4]:<4}{atoms.chains[i][:1] or ' '}{number:4d}"
         columns = f"{x:8.3f}{y:8.3f}{z:8.3f}{atoms.weights[i]:6.2f}{min(atoms.b_factors[i], 999.99):6.2f}"
         lines.append(f"ATOM  {who}    {columns}          {element:>2}")
     return "\n".join([*lines, "END", ""])

@@ -1,12 +1,14 @@
 """The pose of a frame: made whole, superposed, copied, centred, then turned. Float64, the same bytes in any batch."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from ..values import FrameBatch, RawFrames
 from .frames import Placement
+from .lattice import usable
 from .poses import Poses
 from .symmetry import Copies, expand
 from .whole import Tree, made_whole, torn
@@ -48,15 +50,15 @@ class TornFrame(Exception):
 def placement_on(
     reference: Float64[np.ndarray, "m 3"],
     align: Int64[np.ndarray, " a"] | None,
-    center: bool,
+    center: bool | Literal["first"],
     tree: Tree | None = None,
     copies: Copies | None = None,
 ) -> Placement:
     """The placement whose reference frame is `reference` (Å, whole); centred, the centroid of all that is drawn of it goes to the
-    origin."""
+    origin; without superposition that of each frame, unless by the `first`."""
     if not center:
         shift = np.zeros(3)
-    elif align is None:
+    elif align is None and center != "first":
         shift = None
     else:
         shift = _drawn(reference[None], copies)[0].mean(axis=0)
@@ -77,11 +79,14 @@ def place(frames: Int64[np.ndarray, " f"], raw: RawFrames, placement: Placement)
 
 
 def whole(raw: RawFrames, tree: Tree | None) -> Float64[np.ndarray, "f m 3"]:
-    """Positions (Å) with the molecules put together where there is a tree. Raises `TornFrame`."""
+    """Positions (Å) with the molecules put together where there is a tree, in the box of each frame. Raises `TornFrame`."""
     source = raw.positions.astype(np.float64)
     if tree is None:
         return source
-    if raw.cells.any():
+    if tree.boxed:
+        for i, cell in enumerate(raw.cells):
+            if not usable(cell):  # between chains nothing would tell that they lie a box apart
+                raise TornFrame(i, "the frame has no box, and the first frame has one")
         source, _ = made_whole(source, raw.cells, tree)
     for i, reason in enumerate(torn(source, tree)):
         if reason is not None:

@@ -123,30 +123,55 @@ def _places(
             problems += _more_than_one(head, arrays, np.flatnonzero(alternative))
         notes.append(f"alternative places: all {n} are drawn, by their occupancy")
     else:
-        occupancies = np.nan_to_num(arrays["occupancies"])
-        total: Counter[tuple[int, int]] = Counter()
-        for i in np.flatnonzero(alternative).tolist():
-            total[int(arrays["residues"][i]), int(which[i])] += float(occupancies[i])  # pyright: ignore[reportArgumentType]
-        best: dict[int, int] = {}
-        for residue, letter in sorted(total, key=lambda key: (key[0], -total[key], letters[key[1]])):
-            best.setdefault(residue, letter)
-        for i in np.flatnonzero(alternative).tolist():
-            kept[i] = best[int(arrays["residues"][i])] == which[i]
+        kept = _highest(head, arrays, alternative)
         notes.append(
             f"alternative places: of {n}, {int((kept & alternative).sum())} are drawn, of the highest occupancy in each residue"
         )
     return kept
 
 
+def _highest(
+    head: Mapping[str, Any], arrays: Mapping[str, np.ndarray], alternative: Bool[np.ndarray, " m"]
+) -> Bool[np.ndarray, " m"]:
+    """Atoms that stay where each site keeps the letter of the highest mean occupancy, the first of equal ones.
+
+    A point mutation is one site with residues of several names: of those that lack the letter no atom stays.
+    """
+    letters, which, sites = list(head["altlocs"]), arrays["altlocs"], _sites(head, arrays)
+    names = [str(row[1]) for row in head["kinds"]]
+    occupancies = np.nan_to_num(arrays["occupancies"])
+    there: dict[int, dict[int, list[int]]] = {}
+    for i in np.flatnonzero(alternative).tolist():
+        there.setdefault(int(sites[i]), {}).setdefault(int(which[i]), []).append(i)
+    kept = ~alternative
+    lost: dict[int, set[str]] = {}
+    for site, places in there.items():
+        # rounded, as means of equal numbers differ in their last digits
+        best = min(places, key=lambda letter: (-round(float(occupancies[places[letter]].mean()), 6), letters[letter]))
+        kept[places[best]] = True
+        of_letter = {letter: {names[arrays["kinds"][i]] for i in atoms} for letter, atoms in places.items()}
+        lost[site] = set().union(*of_letter.values()) - of_letter[best]
+    mutated = [site for site, gone in lost.items() if gone]
+    for i in np.flatnonzero(np.isin(sites, mutated)).tolist():
+        kept[i] &= names[arrays["kinds"][i]] not in lost[int(sites[i])]
+    return kept
+
+
+def _sites(head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Int64[np.ndarray, " m"]:
+    """A number for each chain, residue number and insertion code: residues of several names there share one place."""
+    codes, numbers = arrays["icodes"] + len(head["icodes"]) * arrays["chains"], arrays["numbers"]
+    return codes * (int(np.ptp(numbers)) + 1) + numbers - numbers.min()
+
+
 def _more_than_one(
     head: Mapping[str, Any], arrays: Mapping[str, np.ndarray], places: Int64[np.ndarray, " a"]
 ) -> Iterator[Problem]:
     """Atoms whose alternative places are there more than once together."""
-    names = [row[0] for row in head["kinds"]]
+    names, sites = [row[0] for row in head["kinds"]], _sites(head, arrays)
     total: Counter[tuple[int, str]] = Counter()
     for i in places.tolist():
         occupancy = float(np.nan_to_num(arrays["occupancies"][i]))
-        total[int(arrays["residues"][i]), names[arrays["kinds"][i]]] += occupancy  # pyright: ignore[reportArgumentType]
+        total[int(sites[i]), names[arrays["kinds"][i]]] += occupancy  # pyright: ignore[reportArgumentType]
     bad = [(name, much) for (_, name), much in total.items() if much > ONE]
     if bad:
         name, much = max(bad, key=lambda one: one[1])

@@ -94,11 +94,10 @@ def _text(path: Path) -> str:
     if len(data) > LARGEST:
         wanted = f"at most {LARGEST >> 20} MiB"
         raise Refusal(Problem("the table of poses is too large", where, f"over {LARGEST >> 20} MiB", wanted, "split the run"))
-    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        got = "UTF-8 with a byte-order mark" if data.startswith(b"\xef") else "UTF-16"
-        raise Refusal(Problem("the file has the wrong encoding", f"{path}:1", got, "plain UTF-8", "save it as UTF-8 without BOM"))
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Refusal(Problem("the file has the wrong encoding", f"{path}:1", "UTF-16", "UTF-8", "save it as UTF-8"))
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")  # spreadsheets begin it with a mark
     except UnicodeDecodeError as error:
         got, line = f"byte 0x{data[error.start]:02x}", data.count(b"\n", 0, error.start) + 1
         raise Refusal(Problem("the file has the wrong encoding", f"{path}:{line}", got, "UTF-8", "save it as UTF-8")) from error

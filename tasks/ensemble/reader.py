@@ -4,28 +4,40 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import pairwise
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from ..decoding.formats import STRUCTURES
 from ..decoding.sandbox import READ, Sandbox
+from ..decoding.texts import LARGEST, is_zipped
 from ..decoding.wire import Message
-from ..errors import DecoderFault, FrameFault, Problem
+from ..errors import DecoderFault, DecoderTimeout, FrameFault, Problem
 from ..values import RawFrames
 from .frames import Part, Trajectory
 
 _AT_ONCE = 64 << 20
 """Bytes of positions in one answer of the child."""
-PROBE = 15.0
-"""Seconds for one frame alone, when the one is sought that brings the decoder down."""
+PROBE = 60.0
+"""Seconds for an answer, beside those for computing, when the frame is sought that brings the decoder down."""
 PACE = 2e5
 """Atoms that the slowest format decodes in a second of processor time, with a wide margin: gigabytes of text are slow."""
 GRACE = 10.0
 """Seconds of processor time beside that, to open a file."""
+WHOLE = {"mmcif": 2e6, "npz": 2e7, "pdb": 2e7}
+"""Bytes a second at which files are opened that a new child must read whole, with the same margin: an mmCIF was measured to be
+parsed at 14 MB/s, the others at 190 and more. A PDB file is read whole where it is gzipped or must hold one frame."""
+ZIPPED = 10
+"""Bytes of text in a byte of a gzipped structure, at most or nearly so."""
+SHARE = 2.0
+"""Seconds for an answer to each of computing: a busy machine must not make an endless computation look like a wait."""
 OTHERS = 4
 """Frames that are asked for at most to see whether the decoder survives any."""
+ROUNDS, AGAIN = 3, 2
+"""Searches for a frame that brings the decoder down, and questions for the one found: overwritten memory may go unnoticed."""
 FARTHEST = 1e5
 """Å from the origin: no box is so large, and a frame that was decoded from damaged bytes often is."""
 
@@ -34,7 +46,8 @@ class FrameReader:
     """Any frames of a trajectory, in any order; threads may share it.
 
     `sandbox`: a child to ask, which stays its owner's to close; without it the reader has one of its own, to be kept for as long
-    as the worker lives (a new child costs half a second). `timeout`: seconds for one answer. `judges`: whether positions that
+    as the worker lives (a new child costs half a second). `timeout`: seconds for one answer; one that takes much computing
+    gets more, in proportion. `judges`: whether positions that
     cannot be true are a fault; whoever reads atoms that nobody selected judges for himself.
     """
 
@@ -42,6 +55,7 @@ class FrameReader:
         self._trajectory = trajectory
         self._judges = judges
         self._timeout = timeout
+        self._openings: dict[tuple[str, str], float] = {}
         self._owned = sandbox is None
         self._sandbox = Sandbox() if sandbox is None else sandbox
 
@@ -61,7 +75,8 @@ class FrameReader:
 
         Raises `FrameFault` (its `frame` is the number over all files) for the first frame that is cut short, unreadable, not
         finite, all zero or out of this world, or that brings the decoder down while another does not; `DecoderFault` where the
-        child dies on every frame or a file is out of reach; `IndexError` for a frame that the trajectory does not have.
+        child dies on every frame, gives no answer in time, or a file is out of reach; `IndexError` for a frame that the
+        trajectory does not have.
         """
         trajectory = self._trajectory
         if len(source_frames) and (source_frames.min() < 0 or source_frames.max() >= trajectory.n_frames):
@@ -93,9 +108,11 @@ class FrameReader:
     def _read(
         self, part: Part, places: Int64[np.ndarray, " g"], frames: Int64[np.ndarray, " g"]
     ) -> tuple[Float64[np.ndarray, " g"], Float32[np.ndarray, "g m 3"], Float64[np.ndarray, "g 3 3"]]:
-        answer = self._asked(part, places, self._timeout)
+        answer = self._asked(part, places)
         if isinstance(answer, DecoderFault):  # it may have died of something else
-            answer = self._asked(part, places, self._timeout)
+            answer = self._asked(part, places)
+        if isinstance(answer, DecoderTimeout):  # whatever runs in circles is ended by its processor time, long before
+            raise self._of_all(part, frames, answer)
         if isinstance(answer, DecoderFault):
             raise self._culprit(part, places, frames, answer)
         if "unavailable" in answer.head:
@@ -111,7 +128,7 @@ class FrameReader:
                 raise bad_frame(self._trajectory, frame, reason)
         return answer.arrays["times"], positions, answer.arrays["cells"]
 
-    def _asked(self, part: Part, places: Int64[np.ndarray, " g"], timeout: float) -> Message | DecoderFault:
+    def _asked(self, part: Part, places: Int64[np.ndarray, " g"], probes: bool = False) -> Message | DecoderFault:
         """The child's answer, or what became of it."""
         trajectory = self._trajectory
         head: dict[str, Any] = {"do": "read", "path": part.path, "format": part.format, "n_atoms": trajectory.n_atoms}
@@ -121,15 +138,39 @@ class FrameReader:
         arrays = {"frames": places, "selection": trajectory.selection}
         if part.offsets is not None:
             arrays["offsets"] = part.offsets[places]
+        computing = self._computing(part, places)
+        timeout = self._timeout * max(1.0, SHARE * computing / READ)
+        if probes:
+            timeout = min(timeout, PROBE + SHARE * computing)
         try:
-            answer = self._sandbox.request(Message(head, arrays), timeout, min(GRACE + self._work(places), timeout))
+            answer = self._sandbox.request(Message(head, arrays), timeout, computing)
         except DecoderFault as fault:
             return fault
-        return answer if self._makes_sense(answer, places) else DecoderFault("the decoding process answered nonsense")
+        if self._makes_sense(answer, places):
+            return answer
+        self._sandbox.close()  # it would answer the next question, too
+        return DecoderFault("the decoding process answered nonsense")
 
-    def _work(self, places: Int64[np.ndarray, " g"]) -> float:
-        """Seconds of computing, at most."""
-        return len(places) * self._trajectory.n_atoms / PACE
+    def _computing(self, part: Part, places: Int64[np.ndarray, " g"]) -> float:
+        """Seconds of processor time, at most."""
+        trajectory = self._trajectory
+        opening = self._opening(part.path, part.format)
+        if trajectory.identity is not None and trajectory.identity.path != part.path:  # opened where the atoms are others
+            opening += self._opening(trajectory.identity.path, trajectory.identity.format)
+        return GRACE + opening + len(places) * trajectory.n_atoms / PACE
+
+    def _opening(self, path: str, format: str) -> float:
+        """Seconds of processor time that the size of a file takes which is read whole; 0 for all others."""
+        zipped = format in STRUCTURES and is_zipped(path)
+        if format not in WHOLE or (format == "pdb" and not zipped and not self._trajectory.single):
+            return 0.0
+        if (path, format) not in self._openings:
+            try:
+                size = Path(path).stat().st_size
+            except OSError:  # the child will say so
+                return 0.0
+            self._openings[path, format] = min(ZIPPED * size, LARGEST) / WHOLE[format] if zipped else size / WHOLE[format]
+        return self._openings[path, format]
 
     def _makes_sense(self, answer: Message, places: Int64[np.ndarray, " g"]) -> bool:
         """Memory that a parser has overwritten may answer, too."""
@@ -146,34 +187,58 @@ class FrameReader:
     ) -> FrameFault | DecoderFault:
         """The first frame that brings the decoder down, where another does not: then the data are to blame.
 
-        At most log2(g) + 1 + `OTHERS` requests of little more than `PROBE` seconds. Where no frame survives, or the one that is
-        left does when it is asked for again, the fault is the machine's.
+        At most `ROUNDS` searches of log2(g) + `AGAIN` requests, then `OTHERS`. Where no frame survives, or the one that is left
+        does whenever it is asked for, or the decoder waits for something, the fault is the machine's.
         """
-        first, last = int(frames.min()), int(frames.max())
-        everywhere = DecoderFault(f"{part.path}, among frames {first}…{last}: {fault}")
+        everywhere = self._of_all(part, frames, fault)
+        for _ in range(ROUNDS):
+            row = self._suspect(part, places)
+            dies = None if row is None else self._dies_alone(part, places[row : row + 1])
+            if row is None or dies is None:
+                return everywhere
+            if dies and (row > 0 or self._another_survives(part, places, int(places[row]))):
+                return bad_frame(self._trajectory, int(frames[row]), f"the decoder does not survive it: {_in_short(fault)}")
+            if dies:
+                return everywhere
+        return everywhere
+
+    def _of_all(self, part: Part, frames: Int64[np.ndarray, " g"], fault: DecoderFault) -> DecoderFault:
+        """A fault that no frame is blamed for."""
+        everywhere = DecoderFault(f"{part.path}, among frames {int(frames.min())}…{int(frames.max())}: {fault}")
         everywhere.__cause__ = fault
+        return everywhere
+
+    def _suspect(self, part: Part, places: Int64[np.ndarray, " g"]) -> int | None:
+        """The row that is left when every half that can be read clears itself; None where nothing can be told."""
         low, high = 0, len(places)
-        while high - low > 1:  # the fault is in low…high, and not before: a half that can be read clears itself
+        while high - low > 1:  # the fault is in low…high, and not before
             middle = (low + high) // 2
             found = self._probed(part, places[low:middle])
             if found is None:
-                return everywhere
+                return None
             low, high = (middle, high) if found else (low, middle)
-        if self._probed(part, places[low : low + 1]) is not False:
-            return everywhere
-        if low > 0 or self._another_survives(part, places, int(places[low])):
-            return bad_frame(self._trajectory, int(frames[low]), f"the decoder does not survive it: {_in_short(fault)}")
-        return everywhere
+        return low
+
+    def _dies_alone(self, part: Part, place: Int64[np.ndarray, " 1"]) -> bool | None:
+        """Whether one frame brings a new child down: an old one's memory may be overwritten by a frame that it survived.
+
+        That may also be how this frame does it, not every time: so it is asked for up to `AGAIN` times. None: as `_probed`.
+        """
+        self._sandbox.close()
+        for _ in range(AGAIN):
+            if (found := self._probed(part, place)) is not True:
+                return None if found is None else True
+        return False
 
     def _probed(self, part: Part, places: Int64[np.ndarray, " g"]) -> bool | None:
-        """Whether the decoder survives these frames, good or bad; None where it cannot start or the file is out of reach."""
+        """Whether the decoder survives these frames, good or bad; None where it cannot start or waits for a file."""
         try:
             self._sandbox.start()
         except DecoderFault:  # of the machine: no frame is to blame
             return None
-        answer = self._asked(part, places, min(self._timeout, PROBE + self._work(places)))
+        answer = self._asked(part, places, probes=True)
         if isinstance(answer, DecoderFault):
-            return False
+            return None if isinstance(answer, DecoderTimeout) else False
         return None if "unavailable" in answer.head else True
 
     def _another_survives(self, part: Part, places: Int64[np.ndarray, " g"], culprit: int) -> bool:
@@ -213,12 +278,12 @@ def bad_frame(trajectory: Trajectory, frame: int, reason: str) -> FrameFault:
     return FrameFault(frame, bad_frame_problem(where, frame, reason))
 
 
-def bad_frame_problem(where: str, frame: int, reason: str) -> Problem:
-    """What a person reads of it."""
+def bad_frame_problem(where: str, frame: int, reason: str, fix: str = "") -> Problem:
+    """What a person reads of it; `fix` instead of what helps with any frame."""
     return Problem(
         f"frame {frame} of the trajectory cannot be used",
         where,
         reason,
         "finite positions of every selected atom, of one molecule",
-        "copy the trajectory again; or leave the frame out with `frames`, or write `on_bad_frame: skip`, under `ensemble`",
+        fix or "copy the trajectory again; or leave the frame out with `frames`, or write `on_bad_frame: skip`, under `ensemble`",
     )

@@ -37,7 +37,7 @@ class TrajectorySettings(EnsembleSettings):
     drop: list[Literal["waters", "ions", "hydrogens"]] = field(default_factory=list)
     """Atoms of the selection that do not scatter after all."""
     altloc: Literal["highest", "all"] | None = None
-    """Of alternative places: `highest` keeps in each residue the conformer of the highest occupancy, `all` keeps all and needs
+    """Of alternative places: `highest` keeps at each residue number the conformer of the highest occupancy, `all` keeps all and needs
     `occupancy: file`; null refuses a selection that has any."""
     occupancy: Literal["one", "file"] = "one"
     """`one`: every atom counts as one. `file`: by its occupancy column."""
@@ -56,14 +56,16 @@ class TrajectorySettings(EnsembleSettings):
     """`auto`: molecules that the periodic box has cut are put together, in every frame of a trajectory that has a box. `none`:
     coordinates are used as they are, and torn molecules are not found."""
     align: AlignSettings | None = None
-    """Superpose the frames; null keeps them as they are."""
-    center: Literal["centroid", "none"] = "centroid"
-    """Move the centroid of the selected atoms (of the reference frame where frames are aligned) to the box centre."""
+    """Superpose the frames; null turns none."""
+    center: Literal["centroid", "first", "none"] = "centroid"
+    """What goes to the box centre. `centroid`: the centroid of the drawn atoms, of the first frame where frames are aligned, else
+    each frame's own. `first`: that of the first frame for all, so that frames keep their places. `none`: the origin."""
     on_bad_frame: Literal["fail", "skip"] = "fail"
     """A frame that cannot be read or cannot be true: `fail` stops the run and names it. `skip` leaves a volume of NaN, with the
     reason in the store."""
     max_bad_fraction: Annotated[float, Ge(0), Le(1)] = 0.01
-    """More bad frames than this share of all stop the run even with `skip`: the data are to blame, not a frame."""
+    """More bad frames than this share of all, and more than one, stop the run even with `skip`: the data are to blame then. 0
+    allows none."""
     sha256: dict[str, str] = field(default_factory=dict)
     """File name (without its folder) to the SHA-256 that it must have: XTC has no checksum of its own."""
 

@@ -11,21 +11,24 @@ STRUCTURES = {".pdb": "pdb", ".ent": "pdb", ".cif": "mmcif", ".mmcif": "mmcif"}
 """Ending, before which `.gz` does not count, to format: a structure, which is a topology and frames at once."""
 TOPOLOGIES = {
     **STRUCTURES,
-    ".tpr": "tpr", ".gro": "gro",
+    ".tpr": "tpr",
     ".psf": "psf",
     ".prmtop": "prmtop", ".parm7": "prmtop", ".top": "prmtop",
+    ".gro": "gro",
     ".h5": "mdtraj", ".hdf5": "mdtraj",
 }  # fmt: skip
-"""Files that say what the atoms are; of these a structure and a GRO may be gzipped."""
+"""Files that say what the atoms are, after the structures the most telling first; a structure and a GRO may be gzipped."""
+ARRAYS = {".npy": "npy", ".npz": "npz", ".zarr": "zarr"}
+"""Frames without a unit; `.zarr` is a folder."""
 TRAJECTORIES = {
     ".xtc": "xtc", ".trr": "trr",
     ".dcd": "dcd",
     ".nc": "ncdf", ".ncdf": "ncdf", ".netcdf": "ncdf", ".mdcrd": "mdcrd", ".crdbox": "mdcrd", ".trj": "mdcrd",
     ".h5md": "h5md",
     ".h5": "mdtraj", ".hdf5": "mdtraj",
-    ".npy": "npy", ".npz": "npz", ".zarr": "zarr",
+    **ARRAYS,
 }  # fmt: skip
-"""Files of frames, other than structures; `.zarr` is a folder."""
+"""Files of frames, other than structures, in the order in which one of several formats of a run is chosen."""
 
 SELF_DESCRIBED = {*STRUCTURES.values(), "mdtraj"}
 """Formats of frames that say themselves what the atoms are."""
@@ -83,42 +86,57 @@ MANY = 100
 _ENDS = 1 << 16
 
 
-def identify_all(paths: Sequence[Path], sha256: Mapping[str, str]) -> tuple[SourceFile, ...]:
-    """The records of an ensemble's files; those beyond `MANY` share one, of their sizes, heads and tails.
+def identify_all(topology: Sequence[Path], paths: Sequence[Path], sha256: Mapping[str, str]) -> tuple[SourceFile, ...]:
+    """The records of an ensemble's files, the topology's first where it is a file of its own; more than `MANY` files of frames
+    share one, of their sizes, heads and tails.
 
     `sha256`: file name to the digest that it must have. Raises `Refusal` for files that have another, or are not there.
     """
+    if problems := _other_digests([*topology, *paths], sha256):
+        raise Refusal(problems)
+    if len(paths) <= MANY:
+        return tuple(identify(path) for path in [*topology, *paths])
+    total, size = hashlib.sha256(), 0
+    for path in paths:
+        one = identify(path) if path.is_dir() else SourceFile(path.name, path.stat().st_size, _ends(path))
+        size += one.size
+        total.update(f"{one.name} {one.size} {one.digest}\n".encode())
+    first, last = paths[0].name, paths[-1].name
+    together = SourceFile(f"{len(paths)} files, {first} … {last}", size, f"ends-sha256:{total.hexdigest()}")
+    return (*(identify(path) for path in topology), together)
+
+
+def _ends(path: Path) -> str:
+    """SHA-256 of a file's head and tail."""
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        total.update(file.read(_ENDS))
+        if path.stat().st_size > 2 * _ENDS:
+            file.seek(-_ENDS, 2)
+        total.update(file.read(_ENDS))
+    return total.hexdigest()
+
+
+def _other_digests(paths: Sequence[Path], sha256: Mapping[str, str]) -> list[Problem]:
+    """Files that are not those that the recipe means."""
     problems = []
     for name, wanted in sha256.items():
         there = [path for path in paths if path.name == name]
         if not there:
-            some = [path.name for path in paths[:5]]
-            wanted, fix = ", ".join(some) + (", …" if len(paths) > 5 else ""), "write the names of files, without folders"
-            problems.append(Problem("there is no file of this name", f"ensemble.sha256.{name}", name, wanted, fix))
+            some = ", ".join(path.name for path in paths[:5]) + (", …" if len(paths) > 5 else "")
+            fix = "write the names of files, without folders"
+            problems.append(Problem("there is no file of this name", f"ensemble.sha256.{name}", name, some, fix))
         for path in there:
+            where = f"ensemble.sha256.{name}: {path}"
+            if path.is_dir():
+                problems.append(Problem("a folder has no SHA-256", where, "a folder", "a file", "remove this line"))
+                continue
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != wanted.removeprefix("sha256:").lower():
                 fix = "copy the file again from its source, or correct the digest"
-                problems.append(
-                    Problem("the file is not the one that was meant", f"ensemble.sha256.{name}: {path}", found, wanted, fix)
-                )
-    if problems:
-        raise Refusal(problems)
-    if len(paths) <= MANY:
-        return tuple(identify(path) for path in paths)
-    total, size = hashlib.sha256(), 0
-    for path in paths:
-        n = path.stat().st_size
-        size += n
-        total.update(f"{path.name} {n} ".encode())
-        with path.open("rb") as file:
-            total.update(file.read(_ENDS))
-            if n > 2 * _ENDS:
-                file.seek(-_ENDS, 2)
-            total.update(file.read(_ENDS))
-    first, last = paths[0].name, paths[-1].name
-    return (SourceFile(f"{len(paths)} files, {first} … {last}", size, f"ends-sha256:{total.hexdigest()}"),)
+                problems.append(Problem("the file is not the one that was meant", where, found, wanted, fix))
+    return problems
 
 
 def is_array_folder(path: Path) -> bool:
@@ -160,7 +178,7 @@ def check(path: Path, key: str, formats: dict[str, str] | None) -> Problem | Non
             )
         if formats is not None and not {path.suffix.lower(), _unzipped(path)} & set(formats):
             return Problem(
-                "this kind of file is not read here", where, path.suffix or "no extension", known, f"convert it to {known}"
+                "this kind of file is not read here", where, path.suffix or "no extension", known, _instead(path, known)
             )
         with path.open("rb") as file:
             if not file.read(1):
@@ -169,6 +187,11 @@ def check(path: Path, key: str, formats: dict[str, str] | None) -> Problem | Non
         why = error.strerror or str(error)
         return Problem("the file cannot be opened", where, why, "a file in reach", "check its permissions and its disk")
     return None
+
+
+def _instead(path: Path, known: str) -> str:
+    packed = {".gz": "gunzip", ".bz2": "bunzip2", ".xz": "unxz", ".zst": "unzstd", ".zip": "unzip"}.get(path.suffix.lower())
+    return f"unpack it: {packed} {path.name}" if packed else f"convert it to {known}"
 
 
 def _nearest(path: Path) -> str:

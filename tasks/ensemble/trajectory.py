@@ -19,7 +19,7 @@ from . import listing
 from .choice import DiverseFrames, candidates, chosen, evenly
 from .copies import copies_of
 from .elements import resolve
-from .frames import Part, Placement, Trajectory, TrajectoryEnsemble
+from .frames import Identity, Part, Placement, Trajectory, TrajectoryEnsemble
 from .lattice import usable
 from .parts import asked, checked, ends, indexed, names_of, one_frame
 from .placed_files import AtomNames
@@ -92,15 +92,15 @@ class _Opening:
         placement = self._placement(trajectory, topology, atoms, first, int(frames[0]))
         if isinstance(settings.frames, DiverseFrames):
             self.notes.append(f"frames: the {settings.frames.diverse} that differ most of {len(frames)} that were compared")
-            frames = most_diverse(settings.frames, trajectory, atoms.compared, placement.tree, frames, self.sandbox)
+            frames = most_diverse(settings, trajectory, atoms.compared, placement.tree, frames, self.sandbox)
         if settings.prune is not None:
             frames = frames[evenly(len(frames), settings.prune)]
         each = slice(None) if placement.copies is None else placement.copies.atoms
-        files = [*([] if topology in paths else [topology]), *paths]
+        apart = () if settings.topology is None else (topology,)  # also where it is one of the structures: it decides more
         return TrajectoryEnsemble(
             n_frames=len(frames),
             n_source_frames=trajectory.n_frames,
-            sources=identify_all(files, settings.sha256),
+            sources=identify_all(apart, paths, settings.sha256),
             poses=None,
             labels=None,
             notes=(*self.notes, *atoms.notes),
@@ -112,6 +112,7 @@ class _Opening:
             residues=atoms.residues[each],
             b_column=atoms.b_column[each],
             names=names_of(trajectory.parts),
+            timed=bool(np.isfinite(first.times[0])),
         )
 
     def _files(self) -> tuple[list[Path], Path]:
@@ -205,12 +206,24 @@ class _Opening:
                     "take the topology that the trajectory was written with (both with or both without water)",
                 )
             )
+        elif trajectory is not None:
+            self._same_atoms(topology, head.get("identity"), trajectory)
         self.problems += [Problem(**row) for row in head["problems"]]
         self.notes += head.get("notes", [])
         if "kinds" not in head:
             self._collected(lambda: resolve([], settings.elements))
             return None
         return self._collected(lambda: drawn_atoms(settings, head, head["arrays"]))
+
+    def _same_atoms(self, topology: Path, identity: str | None, trajectory: Trajectory) -> None:
+        """A structure names the atoms of its frames itself: they must be the topology's, in its order."""
+        if identity is None or trajectory.identity is None or identity == trajectory.identity.digest:
+            return
+        other = replace(trajectory, identity=Identity(identity, str(topology), format_of(topology)))
+        said = self._collected(lambda: one_frame(other, 0, self.sandbox))
+        if said is not None:  # nobody could say what differs
+            what, got = "topology and structures do not belong together", f"{topology} and {trajectory.identity.path}"
+            self.problems.append(Problem(what, "ensemble.topology", got, "the same atoms in the same order", "remove `topology`"))
 
     def _placement(self, trajectory: Trajectory, topology: Path, atoms: Drawn, first: RawFrames, frame: int) -> Placement:
         """From the first frame that is taken. Raises `Refusal`, at once: nothing can be judged beyond it."""
@@ -239,11 +252,13 @@ class _Opening:
         copies = copies_of(self.settings, topology, atoms, reference, self.sandbox)
         if copies is not None:
             self.notes.append(f"copies: {len(copies.operators)}, {len(copies)} atoms in all")
-        return placement_on(reference, align, self.settings.center == "centroid", tree, copies)
+        center = self.settings.center
+        return placement_on(reference, align, "first" if center == "first" else center == "centroid", tree, copies)
 
     def _refuse_first(self, trajectory: Trajectory, frame: int, reason: str) -> None:
         fault = bad_frame(trajectory, frame, reason)
-        self.problems.append(bad_frame_problem(f"ensemble.coordinates: {fault.problem.where}", frame, reason))
+        fix = f"all others are held against it: begin with another, `frames: {{start: {frame + 1}}}`; or copy the file again"
+        self.problems.append(bad_frame_problem(f"ensemble.coordinates: {fault.problem.where}", frame, reason, fix))
         raise Refusal(self.problems)
 
     def _superposable(self, align: Int64[np.ndarray, " a"], reference: Float64[np.ndarray, "m 3"], frame: int) -> None:

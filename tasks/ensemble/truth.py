@@ -39,12 +39,13 @@ def out_of_scale(points: Float64[np.ndarray, "m 3"], atoms: Drawn) -> Iterator[P
         return
     small = distance < _SMALL
     how = "multiply by 10: they look like nm" if small else "divide by 10"
+    or_else = "" if small else "; or topology and coordinates may hold their atoms in different orders"
     yield Problem(
         f"the coordinates are too {'small' if small else 'large'}",
         "ensemble.coordinates, in the first frame that is taken",
         f"{called} stand {distance:.3g} Å apart (median of {len(ends)})",
         wanted,
-        f"{how}, where the file was written; of arrays `units` says which they are",
+        f"{how}, where the file was written; of arrays `units` says which they are{or_else}",
     )
 
 

@@ -9,9 +9,8 @@ from ..decoding.sandbox import Sandbox
 from ..errors import Problem, Refusal
 from .frames import Part, Trajectory
 from .parts import one_frame
+from .sources import ARRAYS
 
-ARRAYS = ("npy", "npz", "zarr")
-"""Formats without a unit."""
 _SCALES = {"nm": 10.0, "angstrom": 1.0}
 _NM, _ANGSTROM = (0.05, 0.45), (0.9, 4.5)
 """Distances from an atom to the next in its file: a bond (0.74 Å and more) or, in a trace, the next Cα (3.8 Å)."""
@@ -19,7 +18,7 @@ _NM, _ANGSTROM = (0.05, 0.45), (0.9, 4.5)
 
 def scale_of(part: Part, n_atoms: int, units: Literal["auto", "angstrom", "nm"], sandbox: Sandbox, notes: list[str]) -> Part:
     """The part with Å in its unit of length; a part of another format as it is. Raises `Refusal`."""
-    if part.format not in ARRAYS:
+    if part.format not in ARRAYS.values():
         if units != "auto":
             got, fix = f"`units: {units}` with a {part.format.upper()} file", "remove the key"
             raise Refusal(Problem("only arrays have a unit to be told", "ensemble.units", got, "arrays (.npy, .npz, .zarr)", fix))

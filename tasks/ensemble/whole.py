@@ -1,7 +1,7 @@
 """Molecules that the periodic box has cut are put together along one tree of short distances, the same for all frames."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -45,6 +45,8 @@ class Tree:
     """Edges that are bonds: the topology's, or by their length."""
     fragments: int
     """Pieces that bonds alone hold together."""
+    boxed: bool = False
+    """Whether the reference frame has a box: then every frame must."""
 
 
 def spanning_tree(
@@ -91,7 +93,7 @@ def spanning_tree(
             found, is_short = found[is_short], is_short[is_short]
         pairs = np.concatenate([pairs, found])
         kinds = np.concatenate([kinds, np.where(is_short, SHORT, kind)])
-    return _tree(m, pairs, kinds, _lengths(positions, box, pairs), atomic_numbers)
+    return replace(_tree(m, pairs, kinds, _lengths(positions, box, pairs), atomic_numbers), boxed=box is not None)
 
 
 def _with_solvent(
@@ -128,7 +130,7 @@ def _with_solvent(
     crown = _tree(len(free) + 1, pairs, kinds, spans, np.concatenate([[0], atomic_numbers[free]]))
     nodes = np.concatenate([[hub], free])
     parents[free], lengths[free], held[free] = nodes[crown.parents[1:]], crown.lengths[1:], crown.held[1:]
-    return Tree(parents, lengths, held, core.bonds + crown.bonds, core.fragments + len(first))
+    return Tree(parents, lengths, held, core.bonds + crown.bonds, core.fragments + len(first), core.boxed)
 
 
 def _by_length(

@@ -84,7 +84,7 @@ def from_resolution(resolution: float) -> float:
 
 
 def column_looks_like(b_factors: Float64[np.ndarray, " m"], residues: Int64[np.ndarray, " m"], recognised: bool = False) -> Look:
-    """What the B column of m atoms in numbered residues holds; NaN where a file has none.
+    """What the B column of m atoms in numbered residues holds; NaN where a file has none, and the others tell.
 
     `recognised`: the files are known to come from a structure predictor, so what can be a confidence is one.
 
@@ -95,8 +95,10 @@ def column_looks_like(b_factors: Float64[np.ndarray, " m"], residues: Int64[np.n
     by a median above the mean, since B-factors have their tail on the other side. To be wrongly asked costs a line of the
     recipe; a confidence taken for B-factors would blur the best parts most, and nobody would see it.
     """
-    if np.isnan(b_factors).all():
+    there = ~np.isnan(b_factors)
+    if not there.any():
         return "nothing"
+    b_factors, residues = b_factors[there], residues[there]
     if not b_factors.any():
         return "zero"
     lowest, highest, mean = b_factors.min(), b_factors.max(), b_factors.mean()
@@ -130,7 +132,8 @@ def problem_with(settings: BFactorSettings) -> Problem | None:
         what, fix = "the resolution is not known" if value is None else f"bad value for `{key}`", "`value: 3.0` for 3 Å"
         return Problem(what, key, f"{got} with `policy: resolution`", f"above 0 and up to {COARSEST:g} Å", fix)
     if policy not in ("constant", "resolution") and value is not None:
-        got, fix = f"`value: {value:g}` with `policy: {policy}`", "`policy: constant`, or remove the value"
+        got = f"`value: {value:g}` with `policy: {policy}`"
+        fix = f"remove the value (`--set 'scattering.b_factor={{policy: {policy}}}'`), or `policy: constant`"
         return Problem(f"`{key}` is not used", key, got, fix=fix)
     if policy != "file" and settings.accept_column:
         key, got = "scattering.b_factor.accept_column", f"`accept_column: true` with `policy: {policy}`"

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.ensemble.models import read_atoms_from_pdb
 from cryovox.tasks.ensemble.placement import place
-from cryovox.tasks.ensemble.trajectory import FrameReader, open_trajectory
+from cryovox.tasks.ensemble.reader import FrameReader
+from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
+from cryovox.tasks.ensemble.trajectory import open_trajectory
 from cryovox.tasks.scattering.gaussians import gaussians
 from cryovox.tasks.values import Atoms
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from cryovox.tasks.ensemble.settings import TrajectorySettings
 from cryovox.tasks.ensemble.placement import place
-from cryovox.tasks.ensemble.trajectory import FrameReader, open_trajectory
+from cryovox.tasks.ensemble.reader import FrameReader
+from cryovox.tasks.ensemble.trajectory import open_trajectory
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.bricks import BrickEngine
 from cryovox.tasks.scattering.gaussians import gaussians

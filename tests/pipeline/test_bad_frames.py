@@ -164,7 +164,7 @@ def looked(workload):
 
 def test_an_interrupted_survey_goes_on_where_it_was(survey):
     from cryovox.pipeline.events.exits import Interrupted
-    from cryovox.pipeline.run import _surveyed, _surveying
+    from cryovox.pipeline.survey import surveyed, surveying
 
     said, skipped = [], Skipped(98, BadFrames())
     events = Events()
@@ -176,13 +176,13 @@ def test_an_interrupted_survey_goes_on_where_it_was(survey):
                 raise Interrupted("stopped by SIGTERM")
             yield one
 
-    with pytest.raises(Interrupted), _surveying(survey):
-        _surveyed(until_two, survey, skipped, events)
+    with pytest.raises(Interrupted), surveying(survey):
+        surveyed(until_two, survey, skipped, events)
     assert sorted(file.name for file in survey.folder.iterdir())[:2] == ["0.npz", "1.npz"]
     said.clear()
     survey.folder.joinpath("2.npz").unlink(missing_ok=True)  # was found, but not heard of
-    with _surveying(survey):
-        seen = _surveyed(looked, survey, skipped, events)
+    with surveying(survey):
+        seen = surveyed(looked, survey, skipped, events)
     assert said == [(2, 3), (3, 3)]
     assert seen.n == 98
     assert not survey.folder.parent.exists()
@@ -190,10 +190,10 @@ def test_an_interrupted_survey_goes_on_where_it_was(survey):
 
 @pytest.mark.parametrize("error", [ValueError("a fault of the program"), Refusal(())])
 def test_a_survey_that_ends_otherwise_leaves_nothing(survey, error):
-    from cryovox.pipeline.run import _surveying
+    from cryovox.pipeline.survey import surveying
 
     def fails():
-        with _surveying(survey):
+        with surveying(survey):
             next(looked(survey))
             assert survey.folder.joinpath("0.npz").exists()
             raise error

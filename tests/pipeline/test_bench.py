@@ -20,9 +20,10 @@ from cryovox.pipeline.clusters.profile import LocalProfile
 from cryovox.pipeline.documents.recipe import load_recipe
 from cryovox.pipeline.plan import SAMPLE, crew_of
 from cryovox.pipeline.scratch import MEMORY
+from cryovox.tasks.ensemble.reader import FrameReader
 from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.ensemble.specimen import SPACING, write_specimen
-from cryovox.tasks.ensemble.trajectory import FrameReader, open_trajectory
+from cryovox.tasks.ensemble.trajectory import open_trajectory
 from cryovox.tasks.errors import Refusal
 from cryovox.tasks.store import probe
 from cryovox.workflows.cost import Crew

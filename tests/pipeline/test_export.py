@@ -99,3 +99,42 @@ def test_files_that_are_there_are_left_alone_and_changed_inputs_are_refused(stor
     (store / "two.dcd").write_bytes(data)
     assert done.returncode == 2
     assert "inputs changed" in done.stderr
+
+
+def test_fluctuations_are_exported_as_they_were_drawn(tmp_path, cryovox, look_alikes):
+    folder = look_alikes.make("openmm")
+    (tmp_path / "recipe.yaml").write_text(
+        f"ensemble: {{topology: {folder}/adk.pdb, coordinates: {folder}/adk.dcd, align: {{select: name CA}}}}\n"
+        "scattering: {b_factor: {policy: rmsf}}\ngrid: {voxel_size: 5.0}\nstore: {path: out.zarr}\n"
+    )
+    done = cryovox("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = cryovox("export", "out.zarr", "--trajectory", "placed.dcd", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in (tmp_path / "placed.pdb").read_text().splitlines() if line.startswith("ATOM")]
+    widths = np.array([float(line[60:66]) for line in lines])
+    assert widths.min() > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        universe = MDAnalysis.Universe(str(tmp_path / "placed.pdb"), str(tmp_path / "placed.dcd"), to_guess=())
+        frames = np.stack([universe.atoms.positions.astype(float) for _ in universe.trajectory])
+    spread = ((frames - frames.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0)
+    np.testing.assert_allclose(widths, np.minimum(8 * np.pi**2 / 3 * spread, 999.99), rtol=0.02, atol=0.02)
+
+
+def test_what_is_exported_never_becomes_part_of_the_ensemble(tmp_path, cryovox, look_alikes):
+    shutil.copytree(look_alikes.make("structures"), tmp_path / "models")
+    (tmp_path / "recipe.yaml").write_text("ensemble: {coordinates: models}\ngrid: {voxel_size: 6.0}\nstore: {path: out.zarr}\n")
+    assert cryovox("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+    done = cryovox("export", "out.zarr", "--trajectory", "models/placed.dcd", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the folder is the ensemble's own" in done.stderr
+    assert cryovox("export", "out.zarr", "--trajectory", "placed.dcd", cwd=tmp_path).returncode == 0
+    # one file more in the folder is another ensemble, and said so
+    shutil.copy(tmp_path / "models" / "state_1.pdb", tmp_path / "models" / "state_4.pdb")
+    done = cryovox("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "7 files where there were 6" in done.stderr
+    group = zarr.open_group(tmp_path / "out.zarr", mode="r")
+    assert group["t"][:].tolist() == [0, 1, 2, 3, 4, 5]  # structures have no times: frames are counted
+    assert "units" not in dict(group["t"].attrs)

@@ -36,13 +36,13 @@ def interrupted(*_):
     raise Interrupted("stopped by SIGUSR1")
 
 
-@pytest.mark.parametrize(("run", "code"), [(lambda *_: None, Exit.DONE), (interrupted, Exit.INTERRUPTED)])
+@pytest.mark.parametrize(("run", "code"), [(lambda *_: SimpleNamespace(skipped=()), Exit.DONE), (interrupted, Exit.INTERRUPTED)])
 def test_a_signal_during_the_report_changes_nothing(ended, monkeypatch, run, code):
     monkeypatch.setattr(foreground, "_write_down", lambda *_: signal.raise_signal(signal.SIGUSR1))
     assert ended(run) is code
 
 
-@pytest.mark.parametrize(("run", "code"), [(lambda *_: None, Exit.DONE), (interrupted, Exit.INTERRUPTED)])
+@pytest.mark.parametrize(("run", "code"), [(lambda *_: SimpleNamespace(skipped=()), Exit.DONE), (interrupted, Exit.INTERRUPTED)])
 def test_a_report_that_fails_changes_nothing(ended, monkeypatch, run, code):
     def broken(*_):
         raise RuntimeError("Zstd decompression error")

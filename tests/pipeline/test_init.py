@@ -37,9 +37,7 @@ def test_the_recipe_of_every_tool_opens_and_has_no_warning_but_of_what_no_line_c
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
-@pytest.mark.parametrize(
-    "tool", [pytest.param(tool, marks=() if tool == "gromacs" else pytest.mark.slow) for tool in TOOLS]
-)
+@pytest.mark.parametrize("tool", [pytest.param(tool, marks=() if tool == "gromacs" else pytest.mark.slow) for tool in TOOLS])
 def test_from_a_folder_to_volumes(look_alikes, cryovox, tool, tmp_path):
     done = cryovox("init", look_alikes.make(tool), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -118,6 +116,23 @@ def test_alternative_places_are_answered(look_alikes, tmp_path):
     begun = init([altered(look_alikes.make("structures"), tmp_path, change)], tmp_path / "recipe.yaml")
     assert begun.facts.has_altlocs
     assert "\n  altloc: highest " in begun.path.read_text()
+    assert inspect([begun.path]).problems == ()
+
+
+@pytest.mark.parametrize(("gaps", "policy"), [(0, "file"), (3, "constant")])
+def test_a_b_column_with_gaps_is_not_chosen(look_alikes, tmp_path, gaps, policy):
+    numbers = iter(range(10_000))
+
+    def change(line: str) -> str:
+        i = next(numbers)
+        return line[:60] + (" " * 6 if 50 <= i < 50 + gaps else f"{20 + i * 7919 % 200 / 10:6.2f}") + line[66:]
+
+    begun = init([altered(look_alikes.make("structures"), tmp_path, change)], tmp_path / "recipe.yaml")
+    assert (begun.facts.b_column, begun.facts.b_gaps) == ("b_factors", gaps)
+    text = begun.path.read_text()
+    assert f"\n  b_factor: {{policy: {policy}" in text
+    assert ("3 atoms have none" in " ".join(text.replace("#", "").split())) == bool(gaps)
+    assert ("file: the column" in text) == (policy != "file" and not gaps)
     assert inspect([begun.path]).problems == ()
 
 

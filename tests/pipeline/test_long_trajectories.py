@@ -1,4 +1,4 @@
-"""A long trajectory is planned from a sample, surveyed by the workers once, and a run that is killed meanwhile goes on from there."""
+"""A long trajectory is planned from a sample, surveyed once by the workers, and a run killed meanwhile goes on from there."""
 
 import json
 import os

@@ -183,6 +183,21 @@ def test_a_damaged_npz_is_a_problem_of_the_file(tmp_path):
     assert "CRC" in answer.head["problem"]["got"]
 
 
+def test_an_npz_of_hundreds_of_megabytes_is_unpacked_once_too(tmp_path, monkeypatch):
+    values = np.zeros((300, 100_000, 3), np.float32)
+    values[:, :, 0] = np.arange(300)[:, None]
+    np.savez_compressed(tmp_path / "large.npz", positions=values)
+    del values
+    unpacked, right = [], arrays._unpack
+    monkeypatch.setattr(arrays, "_member", type(arrays._member)())
+    monkeypatch.setattr(arrays, "_unpack", lambda *a: unpacked.append(1) or right(*a))
+    request = {"path": str(tmp_path / "large.npz"), "format": "npz", "n_atoms": 100_000}
+    for frame in (3, 299, 0):
+        answer = decoder.read(request, {"frames": np.array([frame]), "selection": np.array([99_999])})
+        np.testing.assert_array_equal(answer.arrays["positions"], [[[frame, 0, 0]]])
+    assert len(unpacked) == 1
+
+
 def test_an_npz_is_unpacked_once_for_many_requests_and_anew_when_it_changes(tmp_path, monkeypatch):
     path = save(tmp_path, "npz", POINTS)
     opened = []

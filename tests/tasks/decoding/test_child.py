@@ -121,6 +121,13 @@ def test_each_answer_has_an_allowance_of_its_own(child):
     assert 3 <= soft <= 6
 
 
+def test_an_answer_without_an_allowance_may_take_any_time(child):
+    """The last one's limit does not hold on: this would be ended by SIGXCPU."""
+    assert ask(child, do="compute", seconds=0.1, cpu=0.2).head == {"done": True}
+    assert ask(child, do="compute", seconds=2.5).head == {"done": True}
+    assert resource.prlimit(child.pid, resource.RLIMIT_CPU)[0] == resource.RLIM_INFINITY
+
+
 def test_a_child_whose_parent_is_gone_does_not_begin():
     done = subprocess.run([sys.executable, "-P", "-c", CHILD, "1"], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")

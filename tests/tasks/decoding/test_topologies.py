@@ -173,6 +173,8 @@ def test_a_structure_has_the_same_atoms_as_topology_and_as_frames(tmp_path, form
     np.testing.assert_array_equal(answer.arrays["b_factors"], [20, 21.5, 22.5, 5, 5])
     np.testing.assert_array_equal(answer.arrays["residues"], [0, 0, 0, 1, 2])
     np.testing.assert_array_equal(answer.arrays["chains"], [0, 0, 0, 0, 1])
+    np.testing.assert_array_equal(answer.arrays["numbers"], [1, 1, 1, 2, 3])
+    assert [answer.head["icodes"][i] for i in answer.arrays["icodes"]] == ["", "", "", "A", ""]
     assert answer.head["notes"] == ["s: it holds 2 models; the first says what the atoms are"]
     if format == "pdb":
         np.testing.assert_array_equal(answer.arrays["bonds"], [[0, 1]])

@@ -1,6 +1,7 @@
 """Every tool's files open with the source's own defaults, the same molecule frame by frame, and say where each came from."""
 
 import shutil
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from MDAnalysisTests import datafiles
 
 from cryovox.tasks.decoding.sandbox import Sandbox
 from cryovox.tasks.ensemble.choice import DiverseFrames, RandomFrames
-from cryovox.tasks.ensemble.placement import place
+from cryovox.tasks.ensemble.placement import TornFrame, place
 from cryovox.tasks.ensemble.reader import FrameReader
 from cryovox.tasks.ensemble.recognise import recognise
 from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
@@ -138,3 +139,51 @@ def test_a_structure_with_other_atoms_is_a_bad_frame_that_names_one(look_alikes,
     ensemble = open_trajectory(TrajectorySettings("*.pdb"), tmp_path, sandbox)
     with pytest.raises(Exception, match=r"state_2"):
         placed(ensemble, sandbox)
+
+
+def test_frames_that_are_only_centred_on_the_first_keep_their_places(look_alikes, sandbox, tmp_path):
+    folder = look_alikes.make("arrays")
+    points = 10 * np.load(folder / "coordinates.npy")
+    moved = points + 5.0 * np.arange(len(points))[:, None, None]
+    np.save(tmp_path / "moved.npy", moved)
+    settings = TrajectorySettings(str(tmp_path / "moved.npy"), str(folder / "adk.pdb"), center="first")
+    kept = placed(open_trajectory(settings, folder, sandbox), sandbox).positions
+    np.testing.assert_allclose(kept - kept[0].mean(axis=0), moved - moved[0].mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(kept[0].mean(axis=0), 0, atol=1e-9)
+    alone = placed(open_trajectory(replace(settings, center="centroid"), folder, sandbox), sandbox).positions
+    np.testing.assert_allclose(alone.mean(axis=1), 0, atol=1e-9)
+
+
+def test_structures_must_name_the_topologys_atoms_in_its_order(look_alikes, sandbox, tmp_path):
+    for path in look_alikes.make("structures").iterdir():
+        shutil.copy(path, tmp_path)
+    lines = (tmp_path / "state_1.pdb").read_text().splitlines(keepends=True)
+    first = next(i for i, line in enumerate(lines) if line.startswith("ATOM"))
+    other = list(lines)
+    other[first], other[first + 1] = lines[first + 1], lines[first]
+    (tmp_path / "other.pdb").write_text("".join(other))
+    with pytest.raises(Refusal) as refused:
+        open_trajectory(TrajectorySettings("state_*.pdb", "other.pdb"), tmp_path, sandbox)
+    assert any("atom" in problem.got for problem in refused.value.problems)
+    same = open_trajectory(TrajectorySettings("state_*.pdb", "state_1.pdb"), tmp_path, sandbox)
+    assert [source.name for source in same.sources][:2] == ["state_1.pdb", "state_1.pdb"]  # it says what the atoms are, too
+
+
+def test_a_frame_without_the_box_that_the_others_have_is_bad(look_alikes, sandbox, tmp_path):
+    import MDAnalysis
+
+    for path in (datafiles.GRO, datafiles.XTC):
+        shutil.copy(path, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        universe = MDAnalysis.Universe(str(tmp_path / "adk_oplsaa.gro"), str(tmp_path / "adk_oplsaa.xtc"), to_guess=())
+        with MDAnalysis.Writer(str(tmp_path / "gap.xtc"), len(universe.atoms)) as writer:
+            for frame in universe.trajectory[:4]:
+                if frame.frame == 2:
+                    frame.dimensions = None
+                writer.write(universe.atoms)
+        universe.trajectory.close()
+    ensemble = open_trajectory(TrajectorySettings("gap.xtc", "adk_oplsaa.gro", select="protein"), tmp_path, sandbox)
+    with pytest.raises(TornFrame, match="no box") as torn:
+        placed(ensemble, sandbox)
+    assert torn.value.place == 2

@@ -260,7 +260,9 @@ def test_times_that_run_backwards_and_boxes_that_change(look_alikes, inspected, 
         for i, (points, time, edge) in enumerate(zip(positions, (0, 1, 2, 2, 1, 3), (9, 9, 9, 9.3, 9.6, 9), strict=True)):
             file.write((points / 10).astype(np.float32), np.diag([edge] * 3).astype(np.float32), i, float(time), 1000.0)
     found = inspected(TrajectorySettings(str(tmp_path / "x.xtc"), str(look_alikes.make("openmm") / "adk.pdb")))
-    assert "frame 3 to 4" in the(found, "time runs backwards").what
+    backwards = the(found, "time runs backwards")
+    assert "frame 3 to 4" in backwards.what
+    assert "`t` is what the files say" in backwards.consequence
     assert the(found, "1 frame at the time of the frame before")
     assert "7%" in the(found, "the box changes").what
     assert dict(found.rows)["box"].startswith("orthorhombic, 90–96 × 90–96 × 90–96")

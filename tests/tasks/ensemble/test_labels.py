@@ -176,7 +176,6 @@ def test_a_column_has_no_name_of_the_stores_own(tmp_path: Path, name: str):
         ('a,b\n1,"2\n3",4\n', "l.csv:2"),
         ('a,b\n1,"2\n', "l.csv:2"),
         (b"a,b\n1,\xff\n", "l.csv:2"),
-        (b"\xef\xbb\xbfa,b\n1,2\n", "byte-order"),
         ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
         ("a,b\n1,2,3\n1,2\n1,2\n", "too many cells"),
         (b"a\n1\x00\n", "l.csv:2"),
@@ -212,3 +211,19 @@ def test_what_was_read_is_what_the_store_gives_back(tmp_path: Path):
     with xarray.open_zarr(tmp_path / "a.zarr", group="frame", consolidated=False) as frames:
         assert [frames["state"].attrs["categories"][i] for i in frames["state"].values] == ["closed", "open"]
         assert frames["cv"].values.tolist() == [3.5, 1.0]
+
+
+def test_a_table_that_a_spreadsheet_saved_begins_with_a_mark_and_is_read(tmp_path):
+    (tmp_path / "l.csv").write_bytes(b"\xef\xbb\xbfstate,rmsd\nopen,1.5\nclosed,2\n")
+    labels, _ = open_labels(LabelSettings("l.csv"), tmp_path, 2, np.arange(2), 2)
+    assert [column.name for column in labels.columns] == ["state", "rmsd"]
+
+
+def test_a_slip_among_numbers_is_named_and_does_not_make_them_texts(tmp_path):
+    (tmp_path / "l.csv").write_text('rmsd\n1.0\n2\nx\n""\n1e5\n')
+    with pytest.raises(Refusal) as refused:
+        open_labels(LabelSettings("l.csv"), tmp_path, 5, np.arange(5), 5)
+    (problem,) = refused.value.problems
+    assert problem.what == "the column `rmsd` holds numbers and something else"
+    assert problem.where.endswith("l.csv:4")
+    assert "`x`" in problem.got

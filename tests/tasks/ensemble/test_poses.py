@@ -314,7 +314,6 @@ def test_a_table_without_rows_is_refused(refused, text, n_frames):
 @pytest.mark.parametrize(
     ("data", "place", "got"),
     [
-        (b"\xef\xbb\xbfphi,theta,psi\n1,2,3\n", ":1", "byte-order mark"),
         ("phi,theta,psi\n".encode("utf-16"), ":1", "UTF-16"),
         (b"phi,theta,psi\n1,2,3\n# \xc5\n", ":3", "0xc5"),
     ],

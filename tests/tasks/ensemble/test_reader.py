@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from cryovox.tasks.decoding.formats import open_frames
-from cryovox.tasks.decoding.sandbox import Sandbox
+from cryovox.tasks.decoding.sandbox import READ, Sandbox
 from cryovox.tasks.ensemble import reader as module
 from cryovox.tasks.ensemble.frames import Part, Trajectory
 from cryovox.tasks.ensemble.reader import FrameReader
-from cryovox.tasks.errors import DecoderFault, FrameFault
+from cryovox.tasks.errors import DecoderFault, DecoderTimeout, FrameFault
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the child's limits are Linux's")
 
@@ -178,18 +178,126 @@ serve({{"read": read}}, *map(int, sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(("hang", "words"), [("pass", "SIGXCPU"), ("time.sleep(1)", "gave no answer")])
-def test_a_frame_that_hangs_the_decoder_is_named_within_a_bound(damaged, tmp_path, monkeypatch, hang, words):
-    (tmp_path / "hanging_decoder.py").write_text(SLOW.format(bad=2, hang=hang))
+@pytest.fixture
+def hanging(damaged, tmp_path, monkeypatch):
+    """A trajectory whose frame 2 the decoder never answers: what it does instead is given."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr("cryovox.tasks.decoding.sandbox._MODULE", "hanging_decoder")
     monkeypatch.setattr(module, "GRACE", 0.3)
     monkeypatch.setattr(module, "PROBE", 3.0)
-    begin = time.monotonic()
-    with Sandbox() as sandbox, pytest.raises(FrameFault, match=words) as caught:
-        read(damaged({}), range(4), sandbox, timeout=30.0 if words == "SIGXCPU" else 3.0)
+
+    def make(hang: str) -> Trajectory:
+        (tmp_path / "hanging_decoder.py").write_text(SLOW.format(bad=2, hang=hang))
+        return damaged({})
+
+    return make
+
+
+def test_a_frame_on_which_the_decoder_runs_in_circles_is_named_within_a_bound(hanging):
+    begin, trajectory = time.monotonic(), hanging("pass")
+    with Sandbox() as sandbox, pytest.raises(FrameFault, match="SIGXCPU") as caught:
+        read(trajectory, range(4), sandbox)
     assert caught.value.frame == 2
     assert time.monotonic() - begin < 60
+
+
+def test_a_decoder_that_waits_blames_no_frame(hanging, monkeypatch):
+    """A file system that hangs would lose a good frame for ever. Nothing is searched for then, either."""
+    begin, trajectory = time.monotonic(), hanging("time.sleep(1)")
+    with Sandbox() as sandbox:
+        asked = counted(sandbox, monkeypatch)
+        with pytest.raises(DecoderFault, match=r"among frames 0…3: .* gave no answer in 2 s") as caught:
+            read(trajectory, range(4), sandbox, timeout=2.0)
+    assert isinstance(caught.value.__cause__, DecoderTimeout)
+    assert asked == [4, 4]
+    assert time.monotonic() - begin < 60
+
+
+def test_nor_does_one_that_waits_while_the_frame_is_sought(damaged, sandbox, monkeypatch):
+    """It died before, and other frames survive: still nothing says that this one would bring it down."""
+    asked, right = [], sandbox.request
+
+    def hang(message, *more):
+        asked.append(message.arrays["frames"].tolist())
+        if 2 not in asked[-1]:
+            return right(message, *more)
+        raise DecoderFault("it died") if len(asked) <= 2 else DecoderTimeout("it gave no answer in 3 s")
+
+    monkeypatch.setattr(sandbox, "request", hang)
+    with pytest.raises(DecoderFault, match="among frames 0…3: it died"):
+        read(damaged({}), range(4), sandbox)
+    assert asked == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1], [2]]
+
+
+@pytest.mark.parametrize("frames", [[5], range(16), [5, 6]])
+@pytest.mark.parametrize("survived", [{3}, {3, 4}])
+def test_a_frame_that_does_not_kill_every_time_is_still_named(damaged, sandbox, monkeypatch, frames, survived):
+    """Bytes that overwrite the decoder's memory: of the questions that hold the frame, these it survives."""
+    asked, right = [], sandbox.request
+
+    def at_times(message, *more):
+        asked.append(5 in message.arrays["frames"])
+        if asked[-1] and sum(asked) not in survived:
+            raise DecoderFault("the decoding process 1 was killed by SIGSEGV")
+        return right(message, *more)
+
+    monkeypatch.setattr(sandbox, "request", at_times)
+    with pytest.raises(FrameFault, match="it was killed by SIGSEGV") as caught:
+        read(damaged({}), frames, sandbox)
+    assert caught.value.frame == 5
+    assert len(asked) <= 2 + module.ROUNDS * (4 + module.AGAIN) + module.OTHERS
+
+
+def test_a_frame_is_not_blamed_for_memory_that_another_overwrote(damaged, sandbox, monkeypatch):
+    """Frame 2 alone is answered, and then the child dies of whatever it is asked next."""
+    trajectory, right, spoilt = damaged({}), sandbox.request, set()
+
+    def spoil(message, *more):
+        frames, pid = message.arrays["frames"].tolist(), sandbox.pid
+        if pid in spoilt or len(frames) > 1:
+            sandbox.close()
+            raise DecoderFault("the decoding process 1 was killed by SIGABRT")
+        answer = right(message, *more)
+        if frames == [2]:
+            spoilt.add(sandbox.pid)
+        return answer
+
+    monkeypatch.setattr(sandbox, "request", spoil)
+    with pytest.raises(DecoderFault, match="among frames 2…3"):
+        read(trajectory, [2, 3], sandbox)
+    assert spoilt
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "needed"),
+    [
+        ("models.cif", 182_000_000, 13.0),
+        ("models.cif.gz", 21_000_000, 13.0),
+        ("models.pdb.gz", 40_000_000, 3.0),
+        ("frames.npz", 1_400_000_000, 8.0),
+        ("frames.pdb", 10_000_000_000, 0.0),
+    ],
+)
+def test_a_file_that_is_read_whole_may_take_the_time_of_its_size(tmp_path, sandbox, monkeypatch, name, size, needed):
+    """Seconds of processor time `needed` to open such a file were measured; of the wall's it gets twice what it may compute."""
+    given = []
+
+    def note(_, timeout, cpu):
+        given.append((timeout, cpu))
+        raise DecoderFault("it died")
+
+    monkeypatch.setattr(sandbox, "request", note)
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(size)
+    format = {"cif": "mmcif", "pdb": "pdb", "npz": "npz"}[name.split(".")[1]]
+    part = Part(str(tmp_path / name), format, 100, None)
+    with pytest.raises(DecoderFault):
+        read(Trajectory((part,), 462, np.arange(462)), range(16), sandbox)
+    (batch, *_, (probe, alone)) = given
+    for cpu in (batch[1], alone):
+        assert module.GRACE + 4 * needed <= cpu <= module.GRACE + 20 * needed + 1
+    assert batch[0] >= max(READ, 2 * batch[1])
+    assert 2 * alone <= probe <= batch[0]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ TOOLS = [
      ["adk_model.cif"]),
     ("alphafold3_server", "AlphaFold 3 samples", None, "fold_adk_model_0.cif", "fold_adk_model_4.cif", 5, PREDICTED, []),
     ("cryobench", "CryoBench ensemble", "seed_structure.pdb", "sampled_pdbs.xtc", "sampled_pdbs.xtc", 1,
-     {"ensemble.align": None}, []),
+     {"ensemble.align": None, "ensemble.center": "first"}, []),
     ("gromacs", "GROMACS trajectory", "topol.tpr", "traj.xtc", "traj.xtc", 1, {}, ["conf.gro"]),
     ("gromacs_parts", "GROMACS or MDTraj trajectory", "conf.pdb", "traj.xtc", "traj.part0002.xtc", 2, {}, []),
     ("namd", "NAMD or CHARMM trajectory", "adk.psf", "adk.dcd", "adk.dcd", 1, {}, []),
@@ -107,6 +107,15 @@ def test_every_kind_of_file_that_is_read_is_known_and_no_other():
     assert known == {*sources.TOPOLOGIES, *sources.TRAJECTORIES, *sources.STRUCTURES}
 
 
+def test_of_files_beside_each_other_the_most_telling_topology_and_the_first_format_are_taken():
+    assert offer.TOPOLOGIES == (".tpr", ".psf", ".prmtop", ".parm7", ".top", ".gro")
+    assert offer.TRAJECTORIES == (
+        ".xtc", ".trr", ".dcd", ".nc", ".ncdf", ".netcdf", ".mdcrd", ".crdbox", ".trj", ".h5md",
+    )  # fmt: skip
+    assert (*offer.AMBER, ".h5md") == offer.TRAJECTORIES[3:]
+    assert (offer.ARRAYS, offer.FILES) == ((".npy", ".npz", ".zarr"), (".h5", ".hdf5"))
+
+
 def test_names_are_sorted_as_people_count():
     right = [
         "a.pdb",
@@ -123,6 +132,12 @@ def test_names_are_sorted_as_people_count():
     assert sorted(sorted(right), key=natural_key) == right
     assert natural_key("x01") != natural_key("x1")
     assert sorted(["x", "1", "", ".x", "1x", "x.1"], key=natural_key)
+
+
+def test_digits_of_other_kinds_are_letters():
+    names = ["frame1²2.pdb", "frame1²10.pdb", "frame².pdb", "x٣.pdb", "x①.pdb", "x2.pdb"]
+    found = sorted(names, key=natural_key)
+    assert found.index("frame1²2.pdb") < found.index("frame1²10.pdb")
 
 
 def refused(*paths: Path) -> str:

@@ -4,9 +4,12 @@ import hashlib
 import os
 import shutil
 
+import numpy as np
 import pytest
+import zarr
 
-from cryovox.tasks.ensemble.sources import TRAJECTORIES, check, digest, identify
+from cryovox.tasks.ensemble.sources import MANY, TRAJECTORIES, check, digest, identify, identify_all
+from cryovox.tasks.errors import Refusal
 
 
 @pytest.fixture
@@ -43,6 +46,34 @@ def test_copies_have_one_digest(quickstart, large, tmp_path):
         copy = shutil.copyfile(path, tmp_path / "copy")
         os.utime(copy, (1, 1))
         assert digest(copy) == digest(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A Zarr array on the disk."""
+    zarr.save_array(str(tmp_path / "a.zarr"), np.zeros((2, 3, 3)))
+    return tmp_path / "a.zarr"
+
+
+def test_a_folder_has_no_sha256_that_could_be_asked_for(folder, quickstart):
+    with pytest.raises(Refusal, match="a folder has no SHA-256") as refused:
+        identify_all([quickstart / "adk.pdb"], [folder], {"a.zarr": "0" * 64})
+    (problem,) = refused.value.problems
+    assert problem.where == f"ensemble.sha256.a.zarr: {folder}"
+    assert problem.wanted == "a file"
+    assert "remove" in problem.fix
+
+
+def test_many_files_are_known_together_folders_among_them(folder, quickstart):
+    paths = [quickstart / "adk.pdb", *[folder] * MANY]
+    (before,) = identify_all([], paths, {})
+    assert before.digest == identify_all([], paths, {})[0].digest
+    assert before.size == identify(paths[0]).size + MANY * identify(folder).size
+    inside = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    inside.write_bytes(inside.read_bytes()[:-1] + b"X")
+    (after,) = identify_all([], paths, {})
+    assert (after.size, after.name) == (before.size, before.name)
+    assert after.digest != before.digest
 
 
 def test_each_bad_file_is_named_with_its_key(tmp_path):

@@ -162,6 +162,13 @@ def test_a_column_without_anything_in_it_is_known():
         assert column_looks_like(np.full(12, placeholder), residues, recognised=True) == "constant"
     assert column_looks_like(np.array([31.0]), residues[:1]) == "b_factors"
     assert column_looks_like(np.array([np.nan, *range(11)]), residues) == "b_factors"
+    assert column_looks_like(np.array([np.nan, *np.zeros(11)]), residues) == "zero"
+
+
+def test_what_a_column_with_gaps_holds_is_told_by_the_others(adk):
+    confidence = np.repeat(np.linspace(60, 95, 1 + adk[1].max()), np.bincount(adk[1]))
+    confidence[[0, 7, 300]] = np.nan
+    assert column_looks_like(confidence, adk[1]) == "plddt"
 
 
 def refused(settings: BFactorSettings, *given, **more):
