@@ -153,9 +153,8 @@ def asked(head: dict[str, Any], files: Sequence[Path], sandbox: Sandbox, arrays:
     size = sum(path.stat().st_size for path in files if path.is_file())
     try:
         allowed = READ + size / _SCAN_RATE
-        return sandbox.request(
-            Message(head, arrays or {}), 2 * allowed, cpu=allowed
-        )  # one that runs in circles dies of the second
+        # one that runs in circles dies of the second limit
+        return sandbox.request(Message(head, arrays or {}), 2 * allowed, cpu=allowed)
     except DecoderFault as fault:
         raise Refusal(_deadly(head["where"], len(files), fault)) from fault
 

@@ -37,8 +37,8 @@ class TrajectorySettings(EnsembleSettings):
     drop: list[Literal["waters", "ions", "hydrogens"]] = field(default_factory=list)
     """Atoms of the selection that do not scatter after all."""
     altloc: Literal["highest", "all"] | None = None
-    """Of alternative places: `highest` keeps at each residue number the conformer of the highest occupancy, `all` keeps all and needs
-    `occupancy: file`; null refuses a selection that has any."""
+    """Of alternative places: `highest` keeps at each residue number the conformer of the highest occupancy, `all` keeps all and
+    needs `occupancy: file`; null refuses a selection that has any."""
     occupancy: Literal["one", "file"] = "one"
     """`one`: every atom counts as one. `file`: by its occupancy column."""
     elements: dict[str, str] = field(default_factory=dict)
