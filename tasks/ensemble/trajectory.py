@@ -35,6 +35,9 @@ from .whole import spanning_tree
 
 T = TypeVar("T")
 
+_ANOTHER = "all frames are held against this one: begin with another, `frames: {{start: {}}}`, or copy the file again"
+"""What to do where the first frame is bad: none can be skipped before it."""
+
 
 def open_trajectory(settings: TrajectorySettings, folder: Path, sandbox: Sandbox | None = None) -> TrajectoryEnsemble:
     """Check and describe the ensemble of a recipe in `folder`; `sandbox` is a child to ask, else one is made and ended.
@@ -174,7 +177,11 @@ class _Opening:
 
     def _first(self, trajectory: Trajectory, frame: int) -> RawFrames | None:
         """The reference: every atom of the first frame that is taken, whatever stands there."""
-        return self._collected(lambda: one_frame(trajectory, frame, self.sandbox))
+        try:
+            return one_frame(trajectory, frame, self.sandbox)
+        except Refusal as refusal:
+            self.problems += [replace(problem, fix=_ANOTHER.format(frame + 1)) for problem in refusal.problems]
+            return None
 
     def _described(
         self, topology: Path, first: RawFrames | None, select: str, within: dict[str, tuple[str, str]]
@@ -257,8 +264,8 @@ class _Opening:
 
     def _refuse_first(self, trajectory: Trajectory, frame: int, reason: str) -> None:
         fault = bad_frame(trajectory, frame, reason)
-        fix = f"all others are held against it: begin with another, `frames: {{start: {frame + 1}}}`; or copy the file again"
-        self.problems.append(bad_frame_problem(f"ensemble.coordinates: {fault.problem.where}", frame, reason, fix))
+        where = f"ensemble.coordinates: {fault.problem.where}"
+        self.problems.append(bad_frame_problem(where, frame, reason, _ANOTHER.format(frame + 1)))
         raise Refusal(self.problems)
 
     def _superposable(self, align: Int64[np.ndarray, " a"], reference: Float64[np.ndarray, "m 3"], frame: int) -> None:

@@ -69,7 +69,7 @@ CASES = {
     "all-zero frame": (_dcd(_at(slice(None), 0.0)), "exactly 0, 0, 0"),
     "constant frame": (_dcd(_at(slice(None), 5.0)), "all selected atoms lie at one point"),
     "changing atom count": (other_count, "it has 179 atoms, the file's first model 180"),
-    "changing box": (no_box, "longer than in the first frame"),
+    "changing box": (no_box, "the frame has no box, and the first frame has one"),
     "`*******` in one model": (no_number, "********"),
 }  # fmt: skip
 

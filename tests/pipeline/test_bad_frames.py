@@ -103,6 +103,7 @@ def test_without_leave_the_first_bad_frame_ends_the_run_and_says_how_to_go_on(fo
     assert not (folder / "out.zarr").exists()
 
 
+@pytest.mark.slow
 def test_fewer_skipped_frames_than_the_ledger_already_has_end_a_resumed_run(folder, run):
     assert run("skip", 0.1).returncode == 3
     ended = run("skip", 0.01)

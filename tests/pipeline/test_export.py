@@ -101,6 +101,7 @@ def test_files_that_are_there_are_left_alone_and_changed_inputs_are_refused(stor
     assert "inputs changed" in done.stderr
 
 
+@pytest.mark.slow
 def test_fluctuations_are_exported_as_they_were_drawn(tmp_path, cryovox, look_alikes):
     folder = look_alikes.make("openmm")
     (tmp_path / "recipe.yaml").write_text(
@@ -122,6 +123,7 @@ def test_fluctuations_are_exported_as_they_were_drawn(tmp_path, cryovox, look_al
     np.testing.assert_allclose(widths, np.minimum(8 * np.pi**2 / 3 * spread, 999.99), rtol=0.02, atol=0.02)
 
 
+@pytest.mark.slow
 def test_what_is_exported_never_becomes_part_of_the_ensemble(tmp_path, cryovox, look_alikes):
     shutil.copytree(look_alikes.make("structures"), tmp_path / "models")
     (tmp_path / "recipe.yaml").write_text("ensemble: {coordinates: models}\ngrid: {voxel_size: 6.0}\nstore: {path: out.zarr}\n")

@@ -55,7 +55,9 @@ def volumes_of(folders, drawn, carried_out):
     return draw
 
 
-@pytest.mark.parametrize("name", ROUNDING)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("models", "mmcif", "arrays_npz") else pytest.mark.slow) for name in ROUNDING]
+)
 def test_every_format_of_the_same_frames_gives_the_same_volumes(name, volumes_of, drawn):
     if "openmm" not in drawn:
         drawn["openmm"] = volumes_of("openmm").volumes
