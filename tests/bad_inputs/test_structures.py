@@ -150,8 +150,8 @@ CASES = {
     ),
     "only zeros": (structure(bytes(5000)), "as PDB", "s.pdb", "zeros", "a complete PDB", "copied whole"),
     "cut mmCIF loop": (cut_cif, "cannot be read as MMCIF", "s.cif", "no complete CIF", "a complete MMCIF", "copied whole"),
-    "`?` coordinates": (cif(8, "?"), "frame 0", "s.cif", "line 24: CE ? ", SHOULD_BE, "copy the trajectory again"),
-    "inf coordinates": (cif(9, "inf"), "frame 0", "s.cif", " inf ", SHOULD_BE, "copy the trajectory again"),
+    "`?` coordinates": (cif(8, "?"), "frame 0", "s.cif", "line 24: CE ? ", SHOULD_BE, "copy the file again"),
+    "inf coordinates": (cif(9, "inf"), "frame 0", "s.cif", " inf ", SHOULD_BE, "copy the file again"),
     "NaN coordinates": (changed(at(30, "     nan", 3)), "frame 0", "s.pdb", "line 4: ", SHOULD_BE, "copy"),
     "`*******` overflow": (changed(at(38, "********", 3)), "frame 0", "s.pdb", "********", SHOULD_BE, "copy"),
     "a line that breaks off": (
