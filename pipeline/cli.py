@@ -94,18 +94,26 @@ def run(
     prune: Prune = None,
     cluster: Cluster = "local",
     cluster_overrides: ClusterOverrides = None,
-    overwrite: Annotated[bool, typer.Option(help="Start over: remove the store that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over: remove the store that is there.")] = False,
+    extend: Annotated[bool, typer.Option("--extend", help="Go on with a store whose ensemble has more frames by now.")] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the store from a run of another machine that was silent for ten minutes.")
+    ] = False,
 ) -> None:
     """Render every frame of the recipe's ensemble into its store; run again to resume."""
-    from .prepare import owned, prepare
+    from .prepare import Onto, owned, prepare
 
-    loaded, profile, store = prepare(recipe, _pruned(overrides, prune), cluster, cluster_overrides or [], overwrite)
+    if overwrite and extend:
+        raise Refusal(Problem("a store is started over or extended", "--overwrite", "--extend too", "one of the two"))
+    onto = Onto.ANY if overwrite else Onto.GROWING if extend else Onto.SAME
+    loaded, profile, store = prepare(recipe, _pruned(overrides, prune), cluster, cluster_overrides or [], onto)
     with held():
         from .foreground import in_the_foreground  # Dask and its kin: only for a recipe that is not refused
 
-    resume = shlex.join(["cryovox", *(word for word in sys.argv[1:] if word != "--overwrite")])  # once is enough
-    with owned(store) as (folder, lock):
-        code = in_the_foreground(loaded, profile, store, overwrite, folder, lock, resume)
+    once = ("--overwrite", "--take-over")
+    resume = shlex.join(["cryovox", *(word for word in sys.argv[1:] if word not in once)])
+    with owned(store, take_over) as (folder, lock):
+        code = in_the_foreground(loaded, profile, store, onto, folder, lock, resume)
     raise typer.Exit(code)
 
 
@@ -123,7 +131,7 @@ def submit(
 
     overrides = _pruned(overrides, prune)
     # no --overwrite: a job that is requeued would start over each time
-    _, profile, store = prepare(recipe, overrides, cluster, cluster_overrides or [], overwrite=False)
+    _, profile, store = prepare(recipe, overrides, cluster, cluster_overrides or [])
     from .clusters.submit import submit as hand_over
 
     words = [str(recipe), *_repeated("--set", overrides), "--cluster", cluster, *_repeated("--cluster-set", cluster_overrides)]
@@ -161,7 +169,7 @@ def plan(
     """Show what `run` would do, and about what it would take; write nothing."""
     from .prepare import prepare
 
-    loaded, profile, store = prepare(recipe, _pruned(overrides, prune), cluster, cluster_overrides or [], overwrite=False)
+    loaded, profile, store = prepare(recipe, _pruned(overrides, prune), cluster, cluster_overrides or [])
     with held():
         from .plan import plan as make_plan
     from .summary import plan_lines
@@ -189,7 +197,7 @@ def bench(
     from .prepare import prepare
 
     where = cluster, cluster_overrides or []
-    chosen = None if recipe is None else prepare(recipe, overrides or [], *where, overwrite=False)
+    chosen = None if recipe is None else prepare(recipe, overrides or [], *where)
     profile = load_profile(*where) if chosen is None else chosen[1]
     with held():
         from .bench import bench as measure
@@ -218,6 +226,37 @@ def status(store: StoreFolder, as_json: AsJson = False) -> None:
         typer.echo(line)
     if found.damaged:
         raise typer.Exit(Exit.STOPPED)
+
+
+@app.command()
+def verify(
+    store: StoreFolder,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte; goes on where an interrupted pass was.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make anew what is damaged, by the recipe as it was run.")] = False,
+    as_json: AsJson = False,
+    cluster: Cluster = "local",
+    cluster_overrides: ClusterOverrides = None,
+) -> None:
+    """Look for damage: rot, truncated, lost and swapped files; with --repair, heal it."""
+    from .summary import repair_lines, verify_lines
+
+    if repair:
+        from .clusters.profile import load_profile
+
+        profile = load_profile(cluster, cluster_overrides or [])
+        with held():
+            from .repair import repair as heal
+        made = heal(store, deep, profile, shlex.join(["cryovox", *sys.argv[1:]]), _to_stderr)
+        lines, said, code = repair_lines(made), made.to_json(), made.exit
+    else:
+        with held():
+            from .verify import verify as look
+        with listening(_to_stderr) as signals, signals.asked_for() as stop:
+            found = look(store, deep, stop)
+        lines, said, code = verify_lines(found), found.to_json(), Exit.STOPPED if found.findings else Exit.DONE
+    for line in [json.dumps(said, indent=1)] if as_json else lines:
+        typer.echo(line)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -16,13 +16,14 @@ from .events.exits import Exit, exit_of
 from .events.progress import Bar, LogFile, ProgressFile
 from .events.signals import listening
 from .events.tally import Tally
+from .prepare import Onto
 from .report import history
 from .run import run
 from .summary import outcome_lines
 
 
 def in_the_foreground(
-    loaded: LoadedRecipe, profile: ClusterProfile, store: Path, overwrite: bool, folder: Path, lock: RunLock, command: str
+    loaded: LoadedRecipe, profile: ClusterProfile, store: Path, onto: Onto, folder: Path, lock: RunLock, command: str
 ) -> Exit:
     """Runs the recipe and says how it went; `command` is the line that resumes it. A `Refusal` is left to the caller."""
     console = Console(stderr=True)
@@ -31,7 +32,7 @@ def in_the_foreground(
     events = Events([tally, LogFile(folder), ProgressFile(folder, tally), Bar(console)])
     with listening(_say_at_once) as signals:
         try:
-            outcome = run(loaded, profile, store, overwrite, lock, tally, events, signals)
+            outcome = run(loaded, profile, store, onto, lock, tally, events, signals)
         except Refusal as refusal:
             events.say("refused", reason=str(refusal))
             raise

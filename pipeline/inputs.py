@@ -19,7 +19,7 @@ FILE = "recipe.json"
 def remember(store: Path, loaded: LoadedRecipe) -> None:
     """Keeps the recipe beside the store."""
     said = {"name": loaded.name, "folder": str(loaded.folder), "recipe": to_plain(loaded.recipe)}
-    atomic.write(run_folder(store), FILE, json.dumps(said, indent=1).encode())
+    atomic.replace(run_folder(store) / FILE, json.dumps(said, indent=1).encode())
 
 
 def remembered(store: Path) -> LoadedRecipe:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from .clusters.launch import Running
+from .clusters.launch import ClusterLost, Running
 from .events.events import Events
 from .events.signals import Signals
 
@@ -12,7 +12,7 @@ TICK = 5.0
 
 
 class Lookout:
-    """Asked often while a workload runs: why it must stop; tells meanwhile how many workers there are."""
+    """Asked often while a workload runs: why it must stop in order; tells meanwhile how many workers there are."""
 
     def __init__(self, running: Running, events: Events, signals: Signals, departed: Callable[[], list[str | None]]):
         self._running, self._events, self._signals, self._departed = running, events, signals, departed
@@ -20,8 +20,12 @@ class Lookout:
         self._alone_since: float | None = None
         self._said = self._ticked = 0.0
 
+    def begin(self) -> None:
+        """Somebody has come, though perhaps only for a moment."""
+        self._had_some = True
+
     def __call__(self) -> str | None:
-        """The reason, where there is one."""
+        """The reason, where there is one. Raises `ClusterLost` where no worker is left and none has come for long."""
         workers = self._running.n_workers
         if workers != self._workers:
             self._workers, self._had_some = workers, True
@@ -37,20 +41,21 @@ class Lookout:
         if reason and not self._stopping:
             self._stopping = True
             self._events.say("stopping", f"{reason}: what the workers have in hand is finished")
-        return reason or self._nobody_comes()
+        if reason is None:
+            self._nobody_comes()
+        return reason
 
-    def _nobody_comes(self) -> str | None:
+    def _nobody_comes(self) -> None:
         """Of a run that has had workers: of the first one `Running.wait` takes care."""
         now = time.monotonic()
         if self._workers or not self._had_some:
             self._alone_since = None
-            return None
+            return
         if self._alone_since is None:
             self._alone_since, self._said = now, float("-inf")
         waited = now - self._alone_since
         if waited > self._running.patience:
-            return f"no worker for {waited:.0f} s"
+            raise ClusterLost(f"no worker for {waited:.0f} s")
         if now - self._said >= 60:
             self._said = now
             self._events.say("waiting", f"no worker is left; waiting for others since {waited:.0f} s")
-        return None

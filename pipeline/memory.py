@@ -11,14 +11,19 @@ LIBRARIES = 400_000_000
 """Bytes that a worker takes before its first frame."""
 
 
+def demand_libraries(profile: ClusterProfile) -> None:
+    """Raises `Refusal` where the libraries alone pass the limit of a worker: it would die before its first frame."""
+    limit = _limit(profile)
+    if limit is not None and limit < LIBRARIES:
+        got = f"{size(LIBRARIES)} for its libraries alone"
+        fix = "`--cluster-set workers=1`, or a higher `memory_limit`: `1GB` draws small frames"
+        raise Refusal(Problem("a worker has no memory for a frame", "memory_limit", got, _share(limit), fix))
+
+
 def demand(job: Job, profile: ClusterProfile) -> None:
     """Raises `Refusal` where the engine's arrays alone pass the limit of a worker; workers elsewhere judge for themselves."""
-    if not isinstance(profile, LocalProfile):
-        return
-    from .clusters.local import worker_memory  # Dask comes with it
-
-    limit, needed = worker_memory(profile), LIBRARIES + job.footprint.working_bytes
-    if needed <= limit:
+    limit, needed = _limit(profile), LIBRARIES + job.footprint.working_bytes
+    if limit is None or needed <= limit:
         return
     h, fitting = job.layout.grid.voxel_size, (limit - LIBRARIES) / max(job.footprint.working_bytes, 1)
     fixes = ["`--cluster-set workers=1`", "a higher `memory_limit`"]
@@ -31,7 +36,20 @@ def demand(job: Job, profile: ClusterProfile) -> None:
             "a worker has no memory for a frame",
             "grid",
             f"{size(needed)} for a frame of {' × '.join(map(str, job.layout.grid.shape))} voxels",
-            f"at most {size(limit)}, a worker's share of this machine",
+            _share(limit),
             ", or ".join(fixes),
         )
     )
+
+
+def _limit(profile: ClusterProfile) -> int | None:
+    """Bytes of a worker on this machine."""
+    if not isinstance(profile, LocalProfile):
+        return None
+    from .clusters.local import worker_memory  # Dask comes with it
+
+    return worker_memory(profile)
+
+
+def _share(limit: int) -> str:
+    return f"at most {size(limit)}, a worker's share of this machine"

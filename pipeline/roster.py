@@ -9,7 +9,7 @@ from typing import Any
 from distributed import Client
 
 from ..tasks.errors import Problem, Refusal
-from .clusters.launch import present
+from .clusters.launch import ClusterLost, asked, present
 from .events.exits import Interrupted
 from .workers.fitness import UNLIKE, Expected, Fitness
 from .workers.task import ExaminationPlugin, Reply
@@ -18,6 +18,8 @@ STRIKES = 3
 """Lost devices after which a worker is not given another process."""
 RESTART = 15
 """Seconds in which a worker's new process must be there; meanwhile nothing else is heard."""
+LEAVE = 10.0
+"""Seconds in which the workers forget that they were examined."""
 
 
 class Roster:
@@ -45,9 +47,9 @@ class Roster:
         """Inside the block every worker is examined before its first task, those that join later too."""
         plugin = ExaminationPlugin(expected)
         try:
-            self._client.register_plugin(plugin)
+            asked(self._client.register_plugin, plugin)
         except OSError as error:
-            raise Interrupted(f"the cluster is lost ({error})") from error
+            raise ClusterLost(f"the cluster is lost ({error})") from error
         except Exception as error:  # whatever unpickling raises in a worker that lacks something
             got = " ".join(f"{type(error).__name__}: {error}".split())
             raise Refusal(Problem("a worker cannot load cryovox", "--cluster", got, "this very cryovox", UNLIKE)) from error
@@ -59,7 +61,7 @@ class Roster:
             self.examination = None
             if self._client.status == "running":
                 with suppress(OSError, KeyError):  # workers that are gone, or new, hold no plugin
-                    self._client.unregister_worker_plugin(plugin.name)
+                    asked(self._client.unregister_worker_plugin, plugin.name, seconds=LEAVE)
                     self._client.unsubscribe_topic("all")
 
     def _heard(self, event: tuple[float, Any]) -> None:
@@ -118,7 +120,7 @@ class Roster:
         if reply.address not in present(self._client):
             return  # the error ended the process: its nanny has seen to it
         try:
-            self._client.restart_workers([reply.address], timeout=RESTART)
+            asked(self._client.restart_workers, [reply.address], timeout=RESTART, seconds=2 * RESTART)
         except TimeoutError:
             self._say(f"worker {name} is not back after {RESTART} s")
         except (ValueError, KeyError, AssertionError, OSError) as problem:  # no nanny watches over it, or it left this moment
@@ -132,9 +134,9 @@ class Roster:
         if self._ours:
             self._leaving.add(reply.address)
             try:
-                self._client.retire_workers([reply.address])
+                asked(self._client.retire_workers, [reply.address])
             except OSError as error:
-                raise Interrupted(f"the cluster is lost ({error})") from error
+                raise ClusterLost(f"the cluster is lost ({error})") from error
             if set(present(self._client)) - self._leaving or len(self._dismissed) < self._hoped:
                 return
         reasons = list(dict.fromkeys(self._dismissed.values()))

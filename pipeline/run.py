@@ -12,28 +12,25 @@ import numpy as np
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout, run_folder
 from ..tasks.store.lock import RunLock
-from ..workflows import resolve, resume, volumes
-from ..workflows.base import Workload
+from ..workflows import growth, resolve, resume, volumes
 from ..workflows.extents import informed
 from ..workflows.job import Job
 from ..workflows.kinds import open_ensemble
-from .clusters.launch import Running, check, launched
+from .clusters.launch import check, configuration
+from .clusters.overrides import noticed
 from .clusters.profile import ClusterProfile, compress_of
-from .dashboard.feed import open_page, tunnel
+from .crew import Crew
 from .documents.recipe import LoadedRecipe
 from .events.events import Events
 from .events.signals import Signals
 from .events.tally import Tally
 from .inputs import remember
 from .inspect import findings_of
-from .lookout import Lookout
-from .memory import demand
+from .memory import demand, demand_libraries
+from .prepare import Onto
 from .report import history
-from .roster import Roster
-from .runner import run_workload
 from .skipped import Skipped
 from .survey import survey_of, surveyed, surveying
-from .workers.fitness import Expected
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def run(
     loaded: LoadedRecipe,
     profile: ClusterProfile,
     store: Path,
-    overwrite: bool,
+    onto: Onto,
     lock: RunLock,
     tally: Tally,
     events: Events,
@@ -66,10 +63,13 @@ def run(
 ) -> Outcome:
     """Runs the recipe; the caller owns the store (`owned`) and has the signals. `tally` is the first to hear the events.
 
-    Raises whatever `exits.exit_of` knows. With `overwrite` the old store goes only once the new one can be made.
+    Raises whatever `exits.exit_of` knows. Where a store is started over, the old one goes only once the new one can be made.
     """
     check(profile)
-    recipe, found = loaded.recipe, None if overwrite else resume.existing(store, loaded.recipe)
+    for note in noticed(configuration(profile)):
+        events.say("stage", note)
+    demand_libraries(profile)
+    recipe, found = loaded.recipe, onto.found(store, loaded.recipe)
     ensemble = open_ensemble(recipe, loaded.folder)
     for note in ensemble.notes:
         events.say("stage", note)
@@ -79,12 +79,18 @@ def run(
     skipped = Skipped(ensemble.n_frames, recipe.ensemble.bad_frames)
     job = workload = None
     if found is not None:
-        resume.same_sources(store, *found, ensemble)
+        layout, attributes = found
+        if onto is Onto.GROWING:
+            layout = growth.grown(store, layout, attributes, recipe, ensemble)
+        else:
+            resume.same_sources(store, layout, attributes, ensemble)
         if not survey.fluctuations or not survey.units:  # else they must be looked for once more
             if survey.fluctuations:
                 ensemble = informed(ensemble, survey.together())
-            job = resolve.job_of(recipe, ensemble, found[0], store, lock.uuid)
+            job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
             demand(job, profile)
+            if onto is Onto.GROWING:
+                volumes.grow(job, found[0])
             workload = _work(job, profile, skipped, events)
             if not workload.units:
                 remember(store, loaded)
@@ -98,7 +104,7 @@ def run(
                 job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
                 demand(job, profile)
                 if found is None:
-                    volumes.begin(job, overwrite)
+                    volumes.begin(job, replace=onto is Onto.ANY)
                     history.begin_anew(lock.run_folder)
             workload = _work(job, profile, skipped, events)
         remember(store, loaded)
@@ -118,39 +124,12 @@ def run(
 @contextmanager
 def _cluster(profile: ClusterProfile, lock: RunLock, tally: Tally, events: Events, signals: Signals) -> Iterator[Any]:
     """Inside the block, the value runs a workload on the profile's cluster and yields what comes back."""
-    with launched(profile, lock.run_folder) as running:
-        if running.unprotected:
-            events.say("warning", running.unprotected)
-        roster = Roster(running.client, lambda text: events.say("warning", text), running.ours, running.hoped)
-        watch = Lookout(running, events, signals, roster.departed)
-
-        def do(workload: Workload) -> Iterator[tuple[int, Any]]:
-            with signals.asked_for():
-                running.wait(watch, lambda text: events.say("waiting", text))
-                yield from run_workload(running.client, workload, lambda: running.window, watch, roster)
-
-        with _shown(running, lock, tally, events), roster.examined(Expected.of(lock.run_folder, lock.uuid)):
-            yield do
-
-
-@contextmanager
-def _shown(running: Running, lock: RunLock, tally: Tally, events: Events) -> Iterator[None]:
-    """Inside the block a page of the dashboard shows how the run stands; without it the run is the same."""
-    page = open_page(running.client, tally, lock.run_folder, running.dashboard)
-    events.add(page)
-    link = page.link or running.dashboard
-    events.say("dashboard", f"dashboard: {link}" if link else "", link=link)
-    if page.note:
-        events.say("stage", page.note)
-    if link and (line := tunnel(link)):
-        events.say("stage", f"from your own machine: {line}")
-    try:
-        yield
-    except Exception as error:
-        events.say("ending", reason=str(error))  # while the page is still there
-        raise
-    finally:
-        page.close()
+    with Crew(profile, lock, tally, events, signals) as crew:
+        try:
+            yield crew.do
+        except Exception as error:
+            events.say("ending", reason=str(error))  # while the page is still there
+            raise
 
 
 def _work(job: Job, profile: ClusterProfile, skipped: Skipped, events: Events) -> volumes.Volumes:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from .init import Begun
     from .inspect import Inspected
     from .plan import Estimate, Plan
+    from .repair import Repaired
     from .run import Outcome
     from .status import Status
+    from .verify import Verified
 
 
 def outcome_lines(outcome: "Outcome") -> Iterator[str]:
@@ -190,6 +192,37 @@ def status_lines(status: "Status") -> Iterator[str]:
         yield f"{'left out' if i == 0 else '':<12} {line}"
     for damage in status.damaged:
         yield f"damaged      {damage}: run the same command again"
+
+
+def verify_lines(found: "Verified") -> Iterator[str]:
+    """What was looked at, and every damage by name."""
+    yield f"store        {_short(found.store)}{'' if found.base.complete else ' (not complete)'}"
+    yield "frames       " + ", ".join(f"{count} {state}" for state, count in found.frames.items() if count)
+    what = "every byte" if found.deep else "sizes, records and metadata; no voxel, which --deep does"
+    more = f"; {found.remembered} shards were good in the pass that this one goes on with" if found.remembered else ""
+    yield f"looked at    {what}: {size(found.bytes_read)} in {duration(found.seconds)}{more}"
+    for note in found.notes:
+        yield f"note         {note}"
+    for finding in found.findings:
+        frames = "" if finding.frames is None else f"shard {finding.shard}, frames {finding.frames[0]}…{finding.frames[1]}: "
+        yield f"damaged      {frames}{finding.path}: {finding.what}"
+        yield f"{'':<12} got {finding.got}; wanted {finding.wanted}"
+    if not found.findings:
+        yield "damaged      nothing"
+
+
+def repair_lines(done: "Repaired") -> Iterator[str]:
+    """What was damaged, what was done, and how the store is now."""
+    yield from verify_lines(done.before)
+    for line in done.moved:
+        yield f"moved        {line}"
+    if done.failure:
+        yield "not healed   what was damaged is withdrawn, and its frames are pending; they could not be made here:"
+        yield from (f"{'':<12} {line}" for line in done.failure.splitlines())
+        yield "next         cryovox run RECIPE, where the inputs are"
+    elif done.after is not None and done.after is not done.before:
+        yield ""
+        yield from verify_lines(done.after)
 
 
 def _grid(layout: StoreLayout) -> str:

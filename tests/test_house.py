@@ -23,7 +23,7 @@ ROOMS = ("pipeline", "workflows", "tasks")
 
 COMMON = {"numpy", "annotated_types", "jaxtyping"}
 MATHEMATICS = COMMON | {"scipy", "jax", "equinox", "jax_finufft", "numba", "llvmlite", "cupy"}
-CLUSTER = {"dask", "distributed", "bokeh", "tornado"}
+CLUSTER = {"dask", "distributed", "bokeh", "tornado", "psutil"}
 PIPELINE = COMMON | CLUSTER | {"pydantic", "pydantic_core", "ruamel", "typer", "click", "rich", "prometheus_client"}
 MAY_IMPORT = {
     "": set(),

@@ -1,7 +1,7 @@
 """Frames that cannot be used, where the recipe would rather do without them: the others are read, NaN stands in their place."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Generic, TypeVar
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from ..tasks.ensemble.base import Ensemble
-from ..tasks.errors import FrameFault
+from ..tasks.errors import FrameFault, Problem
 from ..tasks.grid import VoxelGrid
 from ..tasks.values import Bricks, FrameRecord, FrameStatus
 
@@ -33,13 +33,19 @@ class Usable(Generic[B]):
 
 
 def usable(
-    read: Callable[[Int64[np.ndarray, " g"]], B], ensemble: Ensemble, frames: Int64[np.ndarray, " f"], skip: bool
+    read: Callable[[Int64[np.ndarray, " g"]], B],
+    ensemble: Ensemble,
+    frames: Int64[np.ndarray, " f"],
+    skip: bool,
+    without: Mapping[int, str] | None = None,
 ) -> Usable[B]:
     """What `read` gives of the frames that it can read, asked for as often as one more of them turns out to be bad.
 
-    Raises `FrameFault` for the first bad frame unless `skip`, and for one that nobody asked for.
+    `without`: frames that are never read, and why. Raises `FrameFault` for the first bad frame unless `skip`, and for one that
+    nobody asked for.
     """
-    bad: dict[int, str] = {}
+    bad = {frame: _located(ensemble, frame, why) for frame, why in (without or {}).items() if frame in frames}
+    frames = frames[~np.isin(frames, list(bad))]
     while len(frames):
         try:
             return Usable(frames, read(frames), bad)
@@ -55,14 +61,32 @@ def usable(
 
 def reason_of(ensemble: Ensemble, frame: int, fault: FrameFault) -> str:
     """The frame's file, its number there and what is wrong with it, on one line; folders are left out, a store may move."""
-    (source,), (place,) = ensemble.located(np.array([frame]))
-    file = ensemble.frame_files[source]
     said = " ".join((fault.problem.got or fault.problem.what).split())
     for word in sorted({word for word in said.split() if "/" in word}, key=len, reverse=True):
         bare = word.strip("'\"`:;,()")
         if PurePath(bare).is_absolute():
             said = said.replace(bare, PurePath(bare).name)
-    return f"{file}, frame {place}: {said}"[:REASON]
+    return _located(ensemble, frame, said)
+
+
+def _located(ensemble: Ensemble, frame: int, said: str) -> str:
+    (source,), (place,) = ensemble.located(np.array([frame]))
+    return f"{ensemble.frame_files[source]}, frame {place}: {said}"[:REASON]
+
+
+def fatal(ensemble: Ensemble, frames: Mapping[int, str]) -> FrameFault:
+    """Of frames that end the process that draws them, each with how."""
+    named = ", ".join(map(str, frames))
+    got = "; ".join(_located(ensemble, frame, why) for frame, why in frames.items())
+    fix = (
+        "copy the source again and look at these frames; where memory is short raise `memory_limit`; or leave them out with "
+        "`frames`, or with `on_bad_frame: skip` under `ensemble`"
+    )
+    what = (
+        "a frame ends the process that draws it" if len(frames) == 1 else f"{len(frames)} frames end the process that draws them"
+    )
+    where = f"frame{'' if len(frames) == 1 else 's'} {named} of the store"
+    return FrameFault(int(ensemble.numbers[min(frames)]), Problem(what, where, got, "frames that can be drawn", fix))
 
 
 def skipped_record(ensemble: Ensemble, frame: int, reason: str) -> FrameRecord:

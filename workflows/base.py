@@ -1,7 +1,7 @@
 """Work is data, running is elsewhere: what any executor (Dask, a plain loop in a test) needs to know of a workload."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -15,6 +15,19 @@ class Session(ABC):
     @abstractmethod
     def close(self) -> None:
         """Ends what the session started."""
+
+    def parts(self, unit: int) -> Sequence[int]:  # noqa: ARG002  (for those that have some)
+        """What a unit consists of, where each part can be tried by itself; by default nothing can."""
+        return ()
+
+    def rehearse(self, part: int) -> None:
+        """Does one of `parts` as `do` would and writes nothing: it is tried whether the process lives on."""
+        raise NotImplementedError(f"{type(self).__name__} has no parts: {part}")
+
+    def do_carefully(self, unit: int, without: Mapping[int, str]) -> Any:
+        """As `do`, with the same bytes, one part after another: least memory. Parts of `without` end the process, for the reason
+        that is given: they are left out, or raised where none may be."""
+        raise NotImplementedError(f"{type(self).__name__} has no parts: {unit} without {list(without)}")
 
     def __enter__(self) -> "Session":
         return self

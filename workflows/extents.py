@@ -156,7 +156,7 @@ class FindExtents:
     def leave(self, name: int | str, survey: Survey) -> None:
         """Writes it down, whole or not at all."""
         assert self.folder is not None
-        atomic.write(self.folder, f"{name}.npz", survey.to_bytes())
+        atomic.replace(self.folder / f"{name}.npz", survey.to_bytes())
 
     def tidy(self) -> None:
         """Once the store was begun: only what it does not keep is left, in one file, and nothing of other ensembles."""

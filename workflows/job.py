@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..tasks.ensemble.base import Ensemble
 from ..tasks.render.certificate import Limits
+from ..tasks.store.atomic import Writer
 from ..tasks.store.layout import StoreLayout
 from .footprint import Footprint
 from .recipe import Recipe, sources_of, store_deciding
@@ -23,10 +24,15 @@ class Job:
     store: Path
     """Absolute."""
     lock: str
-    """Identity of the run lock: the fence that a worker checks before it writes."""
+    """Identity of the run lock."""
     footprint: Footprint
     limits: Limits
     """What no frame's error may exceed."""
+
+    @property
+    def writer(self) -> Writer:
+        """Who may write into the store, as long as the lock is this one."""
+        return Writer.of(self.store, self.lock)
 
     @cached_property
     def key(self) -> str:

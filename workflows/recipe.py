@@ -97,6 +97,9 @@ NEUTRAL = (
 )  # fmt: skip
 """Keys that cannot change a voxel: a store may move, and an input is known by its bytes, not by its path."""
 
+GROWING = ("ensemble.frames", "ensemble.prune")
+"""Keys that may be others where an ensemble has grown since its store was begun: which frames are taken."""
+
 NAMED = ("ensemble.files", "ensemble.each")
 """Of these the names stay: they are arguments of a class."""
 

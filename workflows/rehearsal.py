@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..tasks.render.certificate import certified_frames
-from ..tasks.store import atomic, ledger
-from ..tasks.store.layout import StoreLayout, run_folder
+from ..tasks.store import ledger
+from ..tasks.store.layout import run_folder
 from ..tasks.store.lock import acquire
 from ..tasks.store.shard import opened
 from . import volumes
@@ -26,18 +26,6 @@ SLOW = 10
 """A first frame that takes so many times what was asked for is not drawn twice: it is its own measure."""
 MOST = 4096
 """Shards of which some are made."""
-
-
-@dataclass(frozen=True)
-class OwnShards(StoreLayout):
-    """A layout that says itself how many frames share a shard."""
-
-    frames_each: int
-
-    @property
-    def frames_per_shard(self) -> int:
-        """As it was told."""
-        return self.frames_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +70,7 @@ def on_trial(job: Job, folder: Path) -> Iterator[Trial]:
         for name, each in (("single", 1), ("whole", job.layout.frames_per_shard)):
             store = folder / f"{name}.zarr"
             lock = locks.enter_context(acquire(run_folder(store)))
-            layout = OwnShards(job.layout.grid, job.layout.n_frames, job.layout.dtype, each)
+            layout = replace(job.layout, frames_per_shard=each)
             made.append(replace(job, layout=layout, store=store, lock=lock.uuid))
             volumes.begin(made[-1])
         yield Trial(*made)
@@ -163,8 +151,8 @@ def _timed(session: Session, job: Job, unit: int) -> Timing:
     with opened(job.store, job.layout, unit) as shard:
         n_bricks = 0 if shard is None else shard.n_bricks
     # there may be little room; and in a small ensemble the shard is made again
-    ledger.withdraw(job.store, job.layout, unit)
-    atomic.remove(job.store / "potential", job.layout.shard_key(unit))
+    ledger.withdraw(job.writer, job.layout, unit)
+    job.writer.remove(job.store / "potential", job.layout.shard_key(unit))
     beside = max(0.0, seconds - sum(stages.values()))
     return Timing(len(job.layout.frames_of(unit)), n_bricks, receipt.size, stages, beside)
 

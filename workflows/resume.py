@@ -10,15 +10,16 @@ from ..tasks.store.layout import StoreLayout, read_layout
 from .recipe import Recipe, differing, sources_of, store_deciding
 
 
-def existing(store: Path, recipe: Recipe) -> tuple[StoreLayout, dict[str, Any]] | None:
-    """The store that this recipe began at `store`, or None where nothing is there.
+def existing(store: Path, recipe: Recipe, but: tuple[str, ...] = ()) -> tuple[StoreLayout, dict[str, Any]] | None:
+    """The store that this recipe began at `store`, or None where nothing is there. Keys of `but` may be others.
 
     Raises `Refusal` where something else is there: no store of ours, or a store of another recipe (naming the keys).
     """
     if not (store.exists() or store.is_symlink()):
         return None
     layout, attributes = read_layout(store)
-    differences = differing(attributes["recipe"], store_deciding(recipe))
+    free, both = tuple(f"{key}." for key in but), (attributes["recipe"], store_deciding(recipe))
+    differences = [one for one in differing(*both) if not f"{one[0]}.".startswith(free)]
     if differences:
         raise Refusal(
             Problem(
@@ -42,12 +43,13 @@ def same_sources(store: Path, layout: StoreLayout, attributes: dict[str, Any], e
         names = {source["name"] for source in then} ^ {source["name"] for source in now}
         changed = [f"{len(now)} files where there were {len(then)}", *(sorted(names) or changed)][:8]
     if changed or layout.n_frames != ensemble.n_frames:
+        more = ", or add its new frames with --extend" if ensemble.n_frames > layout.n_frames else ""
         raise Refusal(
             Problem(
                 what="the inputs changed since the store was begun",
                 where=str(store),
                 got=", ".join(changed) or f"{ensemble.n_frames} frames",
                 wanted="the same bytes as then" if changed else f"{layout.n_frames} frames",
-                fix="restore the files, write to another `store.path`, or start over with --overwrite",
+                fix=f"restore the files, write to another `store.path`, or start over with --overwrite{more}",
             )
         )

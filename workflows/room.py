@@ -1,6 +1,7 @@
 """Whether a disk can take all volumes of a job at all: told before anything is begun, with both numbers and what would fit."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,9 +14,11 @@ FILES = 64
 """Of a store, beside two for each shard."""
 
 
-def demand(job: Job) -> None:
-    """Raises `Refusal` where the disk of the store has fewer bytes or fewer inodes than the store is sure to take."""
-    disk = os.statvfs(job.store.parent)
+def demand(job: Job, made: int = 0) -> None:
+    """Raises `Refusal` where the disk of the store has fewer bytes or fewer inodes than the store is sure to take; `made` frames
+    are there."""
+    disk, left = os.statvfs(job.store.parent), replace(job.layout, n_frames=max(1, job.layout.n_frames - made))
+    job = replace(job, layout=left)
     problems = [*_bytes(job, disk.f_bavail * disk.f_frsize)]
     if disk.f_files:  # some file systems have no fixed number
         problems += _inodes(job, disk.f_favail)

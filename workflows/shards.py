@@ -3,27 +3,29 @@
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..tasks.errors import DeviceMemory, LockLost
+from ..tasks.errors import DeviceMemory
 from ..tasks.render.capacity import device_faults
 from ..tasks.render.certificate import certified_frames
 from ..tasks.render.device import platform
-from ..tasks.store import ledger, lock
+from ..tasks.store import ledger
 from ..tasks.store.encoders import Compress, Encoder, HostEncoder, encoder_of
-from ..tasks.store.layout import run_folder
 from ..tasks.store.rounding import kept
 from ..tasks.store.shard import write_shard
 from ..tasks.values import Bricks, FrameRecord, FrameStatus, Receipt, ShardRecord, joined
-from .bad_frames import Usable, among_nan, skipped_record, usable
+from .bad_frames import Usable, among_nan, fatal, skipped_record, usable
 from .base import Session
 from .checks import FrameCheck
 from .job import Job
 from .kinds import kind_of
+
+REHEARSED = 1
+"""zstd's level where nothing is kept: the quickest."""
 
 
 class VolumesSession(Session):
@@ -53,20 +55,39 @@ class VolumesSession(Session):
         Raises `FrameFault` for one otherwise, and for a frame that is drawn wrongly, `LockLost` where another run has taken the
         store, `DeviceMemory` and `DeviceLost` where the device fails: in all these cases nothing is written.
         """
+        return self._made(unit, {}, self.drawing.at_once(len(self.parts(unit))))
+
+    def parts(self, unit: int) -> Sequence[int]:
+        """A shard's frames."""
+        return self.job.layout.frames_of(unit)
+
+    def rehearse(self, part: int) -> None:
+        """Reads, draws, checks and compresses one frame. Raises as `do` does."""
+        frame, lap = np.array([part]), _Laps()
+        stored, _ = self._drawn(self.drawing.frames.read(frame), _named(frame), lap)
+        with device_faults(_named(frame)):
+            self.encoder.streams(stored.values, REHEARSED)
+
+    def do_carefully(self, unit: int, without: Mapping[int, str]) -> Receipt:
+        """As `do`, frame by frame. Where the recipe skips no frame, those of `without` raise `FrameFault` before any is drawn."""
+        if without and not self.job.recipe.ensemble.bad_frames.skip:
+            raise fatal(self.job.ensemble, without)
+        return self._made(unit, without, len(self.parts(unit)))
+
+    def _made(self, unit: int, without: Mapping[int, str], batches: int) -> Receipt:
+        """`do`, in so many batches."""
         job, drawing, lap = self.job, self.drawing, _Laps()
         done = ledger.read(job.store, job.layout, unit)
         if done is not None:  # the scheduler asked twice: the first answer stands
             return _receipt(job, done, lap)
         frames, records, parts = np.array(job.layout.frames_of(unit)), [], []
-        for some in np.array_split(frames, drawing.at_once(len(frames))):
+        for some in np.array_split(frames, batches):
             with self._reading, lap("read"):
-                read = usable(drawing.frames.read, job.ensemble, some, job.recipe.ensemble.bad_frames.skip)
+                read = usable(drawing.frames.read, job.ensemble, some, job.recipe.ensemble.bad_frames.skip, without)
             stored, facts = (None, []) if read.read is None else self._drawn(read.read, _named(some), lap)
             records += self._with_skipped(some, read, facts)
             places = np.flatnonzero(np.isin(some, read.frames))
             parts.append(among_nan(stored, places, len(some), job.layout.grid, job.layout.dtype))
-        if not lock.still_ours(run_folder(job.store), job.lock):
-            raise LockLost(f"another run has taken over {job.store}; this one stops without writing")
         if (done := ledger.read(job.store, job.layout, unit)) is not None:  # asked twice at once: likewise
             return _receipt(job, done, lap)
         with device_faults(_named(frames)), lap("write"):
@@ -74,7 +95,7 @@ class VolumesSession(Session):
             # what drew, and what compressed where it was not the host
             engine = " ".join(filter(None, [drawing.engine, encoder.name]))
             record = ShardRecord(unit, int(frames[0]), tuple(records), size, digest, engine)
-            ledger.commit(job.store, job.layout, record)
+            ledger.commit(job.writer, job.layout, record)
         return _receipt(job, record, lap)
 
     def _drawn(self, batch: Any, named: str, lap: "_Laps") -> tuple[Bricks, list[FrameRecord]]:
@@ -99,12 +120,12 @@ class VolumesSession(Session):
         """The file's size and digest, and who compressed."""
         job, encoder = self.job, self.encoder
         try:
-            return *write_shard(job.store, job.layout, unit, bricks, encoder), encoder
+            return *write_shard(job.writer, job.layout, unit, bricks, encoder), encoder
         except DeviceMemory:
             if self._compress != "auto":
                 raise
         self.encoder = encoder = HostEncoder()
-        return *write_shard(job.store, job.layout, unit, bricks, encoder), encoder
+        return *write_shard(job.writer, job.layout, unit, bricks, encoder), encoder
 
     def _records(self, batch: Any, drawn: Bricks, stored: Bricks) -> list[FrameRecord]:
         checks = (FrameCheck(self.job, self.drawing, subject) for subject in self.drawing.subjects(batch))

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 from ..tasks.errors import Problem
 from ..tasks.render.certificate import relative, together
-from ..tasks.store import ledger, template
-from ..tasks.store.layout import Compress
+from ..tasks.store import closing, ledger, template
+from ..tasks.store.layout import Compress, StoreLayout, read_layout
 from ..tasks.values import Accuracy, FrameStatus, ShardRecord
 from .base import Session
 from .job import Job
@@ -72,42 +72,65 @@ def begin(job: Job, replace: bool = False) -> None:
     """
     if not (replace and job.store.exists()):  # an old store makes room
         demand(job)
-    meaning = meaning_of(job.recipe, job.ensemble)
+    beginning, old = _beginning(job), None
+    if replace and job.store.exists():
+        old = job.writer.take_away()
+    try:
+        template.create(job.writer, beginning)
+    except BaseException:
+        if old is not None and not job.store.exists():
+            old.rename(job.store)
+        raise
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def renew(job: Job) -> None:
+    """Gives the store that is there the metadata of a new one: where they were damaged, or the ensemble has grown. Shards and
+    records stay; the store is not complete until it is closed again."""
+    template.renew(job.writer, _beginning(job))
+
+
+def grow(job: Job, before: StoreLayout) -> None:
+    """Makes room in a store for the job's new frames: those that share the last shard with old ones are made with them.
+
+    Safe to repeat after a kill. Raises `Refusal` where the disk surely has no room.
+    """
+    if job.layout == before and sources_of(job.ensemble) == read_layout(job.store)[1]["sources"]:
+        return
+    demand(job, before.n_frames)
+    if before.n_frames % before.frames_per_shard and job.layout != before:
+        ledger.withdraw(job.writer, before, before.n_shards - 1)
+    renew(job)
+
+
+def _beginning(job: Job) -> template.Beginning:
+    meaning, ensemble = meaning_of(job.recipe, job.ensemble), job.ensemble
     attributes = {
         "recipe": store_deciding(job.recipe),
         "recipe_hash": recipe_hash(job.recipe),
-        "sources": sources_of(job.ensemble),
-        "notes": list(job.ensemble.notes),
-        **job.ensemble.facts,
+        "sources": sources_of(ensemble),
+        "notes": list(ensemble.notes),
+        **ensemble.facts,
         "convention": meaning.convention,
         "versions": versions(),
     }
-    ensemble, keepbits = job.ensemble, job.recipe.store.keepbits
-    aside = job.store.with_name(f".{job.store.name}.replaced")
-    if replace and job.store.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        job.store.rename(aside)
-    try:
-        template.create(job.store, job.layout, attributes, meaning, keepbits, ensemble.frame_files, ensemble.labels)
-    except BaseException:
-        if aside.exists() and not job.store.exists():
-            aside.rename(job.store)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+    keepbits = job.recipe.store.keepbits
+    return template.Beginning(job.layout, attributes, meaning, keepbits, ensemble.frame_files, ensemble.labels)
 
 
 def work(job: Job, compress: Compress = "host") -> tuple[Volumes, list[Problem]]:
     """What is left to do, and what damage was found on the way: damaged shards lose their record and are made anew."""
     todo, damaged = ledger.pending(job.store, job.layout)
     for shard in damaged:
-        ledger.withdraw(job.store, job.layout, shard)
+        ledger.withdraw(job.writer, job.layout, shard)
     return Volumes(job, tuple(todo), compress), list(damaged.values())
 
 
 def finish(job: Job) -> Certificate:
     """Consolidates the ledger into the store and closes it with the certificate; safe to repeat. Reads the ledger once."""
     tally, meaning = _Tally(job), meaning_of(job.recipe, job.ensemble)
-    template.finish(job.store, job.layout, lambda: {"certificate": asdict(tally.certificate())}, meaning, tally.see)
+    closing.finish(job.writer, job.layout, lambda: {"certificate": asdict(tally.certificate())}, meaning, tally.see)
     return tally.certificate()
 
 

@@ -12,6 +12,8 @@ from ...tasks.errors import Problem, Refusal
 from ..events.exits import Interrupted
 from .profile import SchedulerProfile
 
+LARGEST = 1 << 20
+"""Bytes of a certificate or of a scheduler's file."""
 CONNECT = 10
 """Seconds in which the scheduler must answer."""
 
@@ -68,8 +70,14 @@ def _files(profile: SchedulerProfile) -> Iterator[tuple[str, str]]:
 
 
 def _readable(key: str, path: Path) -> Problem | None:
+    wanted = f"a file of at most {LARGEST >> 20} MiB"
     try:
+        if not path.is_file() and path.exists():  # to open a pipe would wait for ever
+            return Problem("this is no ordinary file", key, f"{path}: a folder, pipe or device", wanted, "its path")
         with path.open("rb"):
-            return None
+            size = path.stat().st_size
     except OSError as error:
         return Problem("a file of the profile cannot be read", key, f"{path}: {error.strerror}", "a file in reach", "its path")
+    if size > LARGEST:
+        return Problem("a file of the profile is too large", key, f"{path}: {size} bytes", wanted, "its path")
+    return None

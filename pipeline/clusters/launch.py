@@ -1,5 +1,8 @@
 """Starts the Dask cluster that a profile asks for, or joins one that is there; every connection that is made here is TLS."""
 
+import logging
+import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -14,6 +17,7 @@ from distributed import Client
 
 from ..events.exits import Interrupted
 from ..workers.preload import PRELOAD
+from . import overrides
 from .environment import environment_of
 from .profile import ClusterProfile, GpuNodeProfile, LocalProfile, SchedulerProfile, SlurmProfile, WithDashboard
 
@@ -28,7 +32,11 @@ def configuration(profile: ClusterProfile) -> dict[str, Any]:
         "distributed.scheduler.no-workers-timeout": f"{patience:.0f}s",
         # decoding and XLA's compiler hold the GIL; a worker that does is not dead
         "distributed.scheduler.worker-ttl": "10 minutes",
+        # a worker that is between two processes so long after a death is otherwise given up without a word, one after another
+        "distributed.deploy.lost-worker-timeout": "1000 days",
         "distributed.comm.timeouts.connect": "60s",
+        # a worker that takes no task until memory is free, which its libraries hold, would be waited for; its nanny has the limit
+        "distributed.worker.memory.pause": False,
     }
 
 
@@ -44,20 +52,31 @@ class _Kind:
     """Seconds that a run waits while there is no worker."""
     hoped: Callable[[Any], int] = lambda _: 0
     """Workers that may come one after another, where they are not started at once."""
+    closing: float = 20.0
+    """Seconds in which it is closed, or its processes are killed."""
 
 
 _KINDS: dict[type[ClusterProfile], _Kind] = {
     LocalProfile: _Kind("local", lambda _: 120.0),
     GpuNodeProfile: _Kind("gpu_node", lambda _: 120.0),
-    SlurmProfile: _Kind("slurm", lambda profile: float(profile.queue_timeout), lambda profile: profile.most_jobs),
+    SlurmProfile: _Kind("slurm", lambda profile: float(profile.queue_timeout), lambda profile: profile.most_jobs, 120.0),
     SchedulerProfile: _Kind("attached", lambda profile: float(profile.workers_timeout)),
 }
 LOOK = 2.0
 """Seconds between two questions how many workers there are."""
+ANSWER = 60.0
+"""Seconds in which a scheduler answers."""
+_LOG = logging.getLogger("cryovox.run")
+
+
+class ClusterLost(Interrupted):
+    """Scheduler or workers are gone, or silent. One that was started for the run can be started anew."""
 
 
 def check(profile: ClusterProfile) -> None:
-    """Raises `Refusal` where this machine lacks what the profile needs: a package, a command, a GPU."""
+    """Raises `Refusal` where this machine lacks what the profile needs (a package, a command, a GPU), or where Dask is told from
+    elsewhere to do otherwise than the run promises."""
+    overrides.check(profile)
     _module(profile).check(profile)
 
 
@@ -65,12 +84,34 @@ def _module(profile: ClusterProfile) -> Any:
     return import_module(f".{_KINDS[type(profile)].module}", __package__)
 
 
+def asked(call: Callable[..., Any], *arguments: Any, seconds: float | int = ANSWER, **more: Any) -> Any:
+    """What a client's method answers. Raises what it raises, and `TimeoutError` where it takes longer: a process that stands
+    still on the other side would otherwise be waited for."""
+    answer: list[Any] = []
+    trouble: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            answer.append(call(*arguments, **more))
+        except BaseException as error:  # raised where it was asked
+            trouble.append(error)
+
+    thread = threading.Thread(target=ask, name="cryovox-asks", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if trouble:
+        raise trouble[0]
+    if not answer:
+        raise TimeoutError(f"no answer in {seconds:.0f} s")
+    return answer[0]
+
+
 def present(client: Client) -> list[str]:
-    """Addresses of the workers that are there. Raises `Interrupted` where the scheduler is gone."""
+    """Addresses of the workers that are there. Raises `ClusterLost` where the scheduler is gone."""
     try:
-        return list(client.nthreads())  # pyright: ignore[reportArgumentType]  (a coroutine only of asynchronous clients)
+        return list(asked(client.nthreads))
     except OSError as error:
-        raise Interrupted(f"the cluster is lost ({error})") from error
+        raise ClusterLost(f"the cluster is lost ({error})") from error
 
 
 @dataclass
@@ -150,10 +191,26 @@ def launched(profile: ClusterProfile, run_folder: Path) -> Iterator[Running]:
     """
     check(profile)
     opened: Opener = _module(profile).opened
-    with ExitStack() as stack:
-        stack.enter_context(dask.config.set(configuration(profile)))
+    with dask.config.set(configuration(profile)), _closed_in_time(_KINDS[type(profile)].closing) as stack:
         try:
             client = stack.enter_context(opened(profile, run_folder, environment_of(profile)))
         except (RuntimeError, OSError) as error:
             raise Interrupted(f"the cluster did not start: {error}") from error
         yield Running(client, profile)
+
+
+@contextmanager
+def _closed_in_time(seconds: float) -> Iterator[ExitStack]:
+    """Whatever closing meets, changes nothing about how the run ended; where it hangs, the cluster's processes are killed."""
+    stack = ExitStack()
+    try:
+        yield stack
+    finally:
+        try:
+            asked(stack.close, seconds=seconds)
+        except Interrupted:  # a signal
+            raise
+        except Exception as error:  # the run has ended as it did
+            _LOG.warning("closing the cluster: %s: %s", type(error).__name__, error)
+            for process in multiprocessing.active_children():  # a command starts no others beside a cluster
+                process.kill()

@@ -1,9 +1,11 @@
 """What the jobs of workers and driver share: SLURM's directives with its own quoting, sizes, names, files in a run's folder."""
 
 import math
+import os
 import re
 import shlex
 import shutil
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -44,10 +46,22 @@ def clear(run_folder: Path) -> None:
 
     For whoever holds the run lock, while no cluster of the run is up. Raises nothing, whether these are there or not.
     """
+    if run_folder.is_symlink():  # made by somebody else: what it leads to is none of this run's
+        return
     shutil.rmtree(run_folder / KEYS, ignore_errors=True)
     if not (run_folder / DRIVER).exists():
         with suppress(OSError):  # not empty, or never made
             (run_folder / LOGS).rmdir()
+
+
+def own(run_folder: Path) -> None:
+    """Raises `Refusal` for a run's folder that another user made, or that leads elsewhere: keys and scripts are kept in it."""
+    found = run_folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & stat.S_IWOTH:
+        is_link, everyones = stat.S_ISLNK(found.st_mode), found.st_mode & stat.S_IWOTH
+        got = "a link" if is_link else f"a folder of user {found.st_uid}" + (" that everyone may write to" if everyones else "")
+        fix = "move it away if nobody works in it, or choose another `store.path`"
+        raise Refusal(Problem("the run's folder is not yours alone", str(run_folder), got, "a folder that you made", fix))
 
 
 def directive(name: str, value: str) -> str:

@@ -23,7 +23,7 @@ from ..events.exits import Interrupted
 from ..workers.preload import PRELOAD
 from .local import started_quietly
 from .profile import SlurmProfile, seconds
-from .sbatch import KEYS, LOGS, check, directive, exports, job_name, log_file, memory, size_in_bytes
+from .sbatch import KEYS, LOGS, check, directive, exports, job_name, log_file, memory, own, size_in_bytes
 from .slurm_watch import WorkerJobs, cancel
 
 __all__ = ["check", "job_arguments", "opened", "worker_script"]
@@ -52,12 +52,17 @@ CLOSE = 60
 _LOG = logging.getLogger("cryovox.run")
 
 
-class _WorkersQuoted(Security):
-    """Certificates in files, whose paths dask-jobqueue writes into a worker's command as they are: quoted for the shell."""
+class _OfARun(Security):
+    """What scheduler and client go by is in memory alone; a worker's is in files, whose paths dask-jobqueue writes into its
+    command as they are: quoted for the shell. So whoever exchanges the files brings no certificate that the scheduler knows."""
+
+    def __init__(self, files: Mapping[str, str], **in_memory: Any):
+        super().__init__(require_encryption=True, **in_memory)
+        self._files = files
 
     def get_tls_config_for_role(self, role: str) -> dict[str, Any]:
         found: dict[str, Any] = super().get_tls_config_for_role(role)
-        return {key: shlex.quote(path) if path else path for key, path in found.items()} if role == "worker" else found
+        return found | {key: shlex.quote(path) for key, path in self._files.items()} if role == "worker" else found
 
 
 def job_arguments(profile: SlurmProfile, run_folder: Path, environment: Mapping[str, str], python: str) -> dict[str, Any]:
@@ -115,21 +120,23 @@ def worker_script(
 
 @contextmanager
 def certificates(run_folder: Path) -> Iterator[Security]:
-    """A key of this run's own, in files that only this user can read, for as long as the block runs."""
+    """A key of this run's own, for workers in files that only this user can read, for as long as the block runs.
+
+    Raises `Refusal` where the run's folder is another user's.
+    """
+    own(run_folder)
     folder = run_folder / KEYS
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir(mode=0o700)
     try:
-        temporary = Security.temporary()
-        files = {}
-        for role, text in temporary.get_tls_config_for_role("worker").items():
-            if isinstance(text, str):
-                files[role] = str(folder / f"{role}.pem")
-                descriptor = os.open(files[role], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    file.write(text)
-        each = {f"tls_{role}_{key}": files[key] for role in ("client", "scheduler", "worker") for key in ("cert", "key")}
-        yield _WorkersQuoted(tls_ca_file=files["ca_file"], require_encryption=True, **each)
+        texts, files = Security.temporary().get_tls_config_for_role("worker"), {}
+        for role in ("ca_file", "cert", "key"):
+            files[role] = str(folder / f"{role}.pem")
+            descriptor = os.open(files[role], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(texts[role])
+        each = {f"tls_{role}_{key}": texts[key] for role in ("client", "scheduler", "worker") for key in ("cert", "key")}
+        yield _OfARun(files, tls_ca_file=texts["ca_file"], **each)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -203,5 +210,5 @@ def _own_address() -> str:
 
 
 def _expanding(path: str) -> str:
-    """A path for the shell of a node, which fills in `$TMPDIR` and `$USER` and runs nothing."""
-    return '"' + re.sub(r'[\\"`]|\$(?=\()', r"\\\g<0>", path) + '"'
+    """A path for the shell of a node, which fills in `$TMPDIR` and `${USER}`, and no other expansion: some run what they find."""
+    return '"' + re.sub(r'[\\"`]|\$(?!\w|\{\w+\})', r"\\\g<0>", path) + '"'

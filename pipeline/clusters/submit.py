@@ -14,7 +14,7 @@ from ...tasks.store.layout import run_folder
 from ...tasks.store.lock import is_held
 from ..events.exits import Exit, Interrupted
 from .profile import ClusterProfile, SlurmProfile
-from .sbatch import DRIVER, LOGS, WRAPPED, check, directive, exports, job_name, log_file, memory
+from .sbatch import DRIVER, LOGS, WRAPPED, check, directive, exports, job_name, log_file, memory, own
 
 ON_DRIVER = {"JAX_PLATFORMS": "cpu"}
 """Environment of the command: whatever its node has, the GPUs are the workers'."""
@@ -124,7 +124,9 @@ def _kind(profile: ClusterProfile) -> str:
 def _written(folder: Path, script: str) -> Path:
     path = folder / DRIVER
     try:
-        (folder / LOGS).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        own(folder)
+        (folder / LOGS).mkdir(exist_ok=True)
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

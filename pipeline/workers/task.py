@@ -5,13 +5,16 @@ import pickle
 import threading
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import dask.config
 from distributed import Worker, WorkerPlugin, get_worker
 
 from ...workflows.base import Session, Workload
 from .fitness import Examination, Expected, Fitness
+from .trial import Limits, Tried, tried
 
 
 class WorkloadPlugin(WorkerPlugin):
@@ -82,6 +85,30 @@ def do_units(key: str, units: tuple[int, ...], examination: str | None = None) -
 
     A fault is part of the reply: what was done before it is not lost, and Dask has nothing to print.
     """
+    return _reply(key, units, examination, lambda plugin, unit: plugin.session().do(unit))
+
+
+def do_carefully(key: str, unit: int, without: Mapping[int, str], examination: str | None = None) -> Reply:
+    """As `do_units`, with the least memory and without those parts, each with its reason."""
+    return _reply(key, (unit,), examination, lambda plugin, unit: plugin.session().do_carefully(unit, without))
+
+
+def try_parts(key: str, units: tuple[int, ...], begin: int, limits: Limits, examination: str | None = None) -> Reply:
+    """Tries the parts of units in a child process: the receipt of the first is a `Tried`. Nothing is written."""
+
+    def tried_by(plugin: WorkloadPlugin, _: int) -> Tried:
+        return tried(plugin.workload, units, begin, limits, _memory(get_worker()))
+
+    return _reply(key, units[:1], examination, tried_by)
+
+
+def _memory(worker: Worker) -> int | None:
+    """Bytes at which this worker would be ended."""
+    limit, share = worker.memory_manager.memory_limit, dask.config.get("distributed.worker.memory.terminate")
+    return int(limit * (share or 1.0)) if limit else None
+
+
+def _reply(key: str, units: tuple[int, ...], examination: str | None, one: Callable[[WorkloadPlugin, int], Any]) -> Reply:
     worker = get_worker()
     plugin, examining = worker.plugins.get(f"cryovox-{key}"), worker.plugins.get(examination or "")
     if not isinstance(plugin, WorkloadPlugin):
@@ -97,7 +124,7 @@ def do_units(key: str, units: tuple[int, ...], examination: str | None = None) -
         return reply()
     for unit in units:
         try:
-            receipts.append((unit, plugin.session().do(unit)))
+            receipts.append((unit, one(plugin, unit)))
         except Exception as error:  # the driver sorts it, or raises it with this note
             fault = _fit_to_travel(error)
             fault.add_note(f"In a worker:\n{traceback.format_exc()}")

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import Problem, Refusal
 
@@ -50,21 +51,39 @@ class SourceFile:
     """See `digest`."""
 
 
-def digest(path: Path, whole: bool = False) -> str:
+def digest(path: Path, whole: bool = False, first: int | None = None) -> str:
     """What tells a file from another: `sha256:` of all of it up to 64 MiB, or where `whole`; else `sampled-sha256:`.
 
-    The sampled digest is the SHA-256 of the size (decimal) and of 64 evenly spaced blocks of 1 MiB, the first and the last
+    `first`: as if the file ended after so many bytes, for one that has grown. The sampled digest is the SHA-256 of the size (decimal) and of 64 evenly spaced blocks of 1 MiB, the first and the last
     among them: a terabyte costs as much as 64 MiB. No time of change enters, so that copies of the same data give the same store.
     """
-    size = path.stat().st_size
+    size = path.stat().st_size if first is None else first
     with path.open("rb") as file:
-        if whole or size <= _WHOLE:
+        if first is None and (whole or size <= _WHOLE):
             return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        if whole or size <= _WHOLE:
+            return "sha256:" + _beginning(file, size)
         total = hashlib.sha256(str(size).encode())
         for i in range(_SAMPLES):
             file.seek(i * (size - _SAMPLE) // (_SAMPLES - 1))
             total.update(file.read(_SAMPLE))
         return "sampled-sha256:" + total.hexdigest()
+
+
+def _beginning(file: BinaryIO, size: int) -> str:
+    total = hashlib.sha256()
+    while size and (piece := file.read(min(size, _SAMPLE))):
+        total.update(piece)
+        size -= len(piece)
+    return total.hexdigest()
+
+
+def begins_as(path: Path, then: SourceFile) -> bool:
+    """Whether the file is the one that was identified as `then`, or that one with more behind it. Raises `OSError`."""
+    if path.is_dir():
+        now = identify(path)
+        return (now.size, now.digest) == (then.size, then.digest)
+    return path.stat().st_size >= then.size and digest(path, first=then.size) == then.digest
 
 
 def identify(path: Path, whole: bool = False) -> SourceFile:

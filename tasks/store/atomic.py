@@ -1,61 +1,156 @@
-"""A file of the store is wholly there or not there: temporary file, fsync, rename."""
+"""A file of the store is wholly there or not there, and only the run that owns the store puts one there.
+
+Every file is made in a folder that belongs to one run, and renamed into the store from it. Whoever takes the store over renames
+that folder away first, so a process of an earlier run that wakes up late has nowhere to write from: between its last look at the
+lock and its rename there is no moment in which it could do harm.
+"""
 
 import errno
 import os
+import shutil
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-UNFINISHED = ".partial"
-"""The folder, beside the files that they will be, of files that are being written."""
+from ..errors import LockLost
+from .layout import run_folder
+
+UNFINISHED = "unfinished"
 BUFFER = 1 << 20
 """Bytes gathered before the system is called: a shard comes in thousands of pieces."""
+GONE = (errno.ENOENT, errno.ESTALE)
+"""What is said of a folder that somebody else took away; the second over a network."""
 
 
-def write(node: Path, key: str, *pieces: bytes) -> None:
-    """Put `pieces`, one after the other, at `key` ("c/3/0") inside the folder `node`, which must exist; those below are made.
+@dataclass(frozen=True)
+class Writer:
+    """The right to write into one store, for as long as the run that has it owns the store. Small, and may be pickled."""
 
-    The bytes are on the disk when this returns. Whatever is raised (`OSError` for a full or read-only disk), no temporary
-    file stays. What a killed process left behind for this key is swept away, so an interrupted and an uninterrupted run
-    end with the same files.
-    """
-    folder = node
-    for part in key.split("/")[:-1]:
+    store: Path
+    folder: Path
+    """Of the run's unfinished files; made by `lock.acquire`, on the store's file system."""
+
+    @classmethod
+    def of(cls, store: Path, lock: str) -> "Writer":
+        """That of the run whose lock has this identity."""
+        return cls(store, unfinished(run_folder(store), lock))
+
+    @classmethod
+    def begin(cls, store: Path, lock: str) -> "Writer":
+        """The same, where `begin_writing` was not called yet."""
+        begin_writing(run_folder(store), lock)
+        return cls.of(store, lock)
+
+    def write(self, node: Path, key: str, *pieces: bytes) -> None:
+        """Put `pieces`, one after the other, at `key` ("c/3/0") inside the folder `node`, which must exist; those below are made.
+
+        The bytes are on the disk when this returns. Whatever is raised, no temporary file stays: `LockLost` where another run has
+        taken over, `OSError` for a full or read-only disk.
+        """
+        path = _with_folders(node, key)
+        temporary = self.folder / f"{path.name}.{uuid.uuid4().hex}"
         try:
-            (folder / part).mkdir()
-        except FileExistsError:
-            pass
-        else:
-            sync_folder(folder)
-        folder /= part
-    path = node / key
-    _sweep(path)
-    file, temporary = _temporary(path)
-    try:
-        with file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        # also for KeyboardInterrupt: it may fall between any two lines
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        _tidy(path)
-    sync_folder(folder)
-
-
-def remove(node: Path, key: str) -> None:
-    """Take away what is at `key`, if anything is, and what killed processes left there."""
-    path = node / key
-    if path.parent.is_dir():
-        _sweep(path)
-        _tidy(path)
-        path.unlink(missing_ok=True)
+            with temporary.open("xb", BUFFER) as file:
+                file.writelines(pieces)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            self._unless_taken_over(error)
+            raise
+        finally:
+            # also for KeyboardInterrupt, which may fall between any two lines
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+    def remove(self, node: Path, key: str) -> None:
+        """Take away what is at `key`, if anything is. Raises as `write` does."""
+        path = node / key
+        away = self.folder / f"{path.name}.{uuid.uuid4().hex}"
+        try:
+            path.replace(away)
+        except OSError as error:
+            self._unless_taken_over(error)
+            if isinstance(error, FileNotFoundError):
+                return
+            raise
+        away.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+    def put_folder(self, folder: Path) -> None:
+        """A whole store, made in `self.folder`, becomes the store, which is not there yet. Raises as `write` does."""
+        sync_tree(folder)
+        try:
+            folder.rename(self.store)
+        except OSError as error:
+            self._unless_taken_over(error)
+            raise
+        sync_folder(self.store.parent)
+
+    def take_away(self) -> Path:
+        """The store goes into `self.folder`; where it is then. Raises as `write` does."""
+        away = self.folder / f"replaced.{uuid.uuid4().hex}"
+        try:
+            self.store.rename(away)
+        except OSError as error:
+            self._unless_taken_over(error)
+            raise
+        return away
+
+    def _unless_taken_over(self, error: OSError) -> None:
+        if error.errno in GONE and not self.folder.exists():
+            raise LockLost(f"{self.store} is another run's by now, or this run is over: it stops without writing") from error
+
+
+def unfinished(run_folder: Path, lock: str) -> Path:
+    """The folder in which the run with this lock makes the files of its store, until they are whole."""
+    return run_folder / UNFINISHED / lock
+
+
+def begin_writing(run_folder: Path, lock: str) -> None:
+    """The run with this lock may write from now on, and nobody else: the folders of all other runs are taken away.
+
+    Safe to repeat. Raises `OSError`.
+    """
+    own = unfinished(run_folder, lock)
+    own.mkdir(parents=True, exist_ok=True)
+    for other in own.parent.iterdir():
+        if other != own:
+            _gone(other)
+
+
+def end_writing(run_folder: Path, lock: str) -> None:
+    """What `begin_writing` made is gone, if it was still there. Raises `OSError`."""
+    own = unfinished(run_folder, lock)
+    _gone(own)
+    with suppress(OSError):  # another run's is there, or none
+        own.parent.rmdir()
+
+
+def _gone(folder: Path) -> None:
+    """A rename is one moment, while removing a folder takes many, in which a late process may add a file."""
+    try:
+        away = folder if folder.name.startswith(".") else folder.rename(folder.with_name(f".{folder.name}"))
+    except FileNotFoundError:
+        return
+    shutil.rmtree(away, ignore_errors=True)  # what stays is in nobody's way, and the next run tries again
+
+
+def replace(file: Path, data: bytes) -> None:
+    """Write a whole file beside the store, where no two runs are in each other's way. Raises `OSError`."""
+    draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        with draft.open("xb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        draft.replace(file)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+    sync_folder(file.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -80,36 +175,15 @@ def sync_tree(folder: Path) -> None:
         sync_folder(Path(root))
 
 
-def _unfinished(path: Path) -> Path:
-    """Where files lie until they are whole: a folder of few, so that looking through it is cheap beside 1e5 shards."""
-    return path.parent / UNFINISHED
-
-
-def _temporary(path: Path) -> tuple[BinaryIO, Path]:
-    """A new file for `path`, open, in the folder of the unfinished."""
-    temporary = _unfinished(path) / f"{path.name}.{uuid.uuid4().hex}"
-    while True:
-        # not exist_ok=True, which looks a second time: another writer, done with its file, may take the empty folder away
-        # at any moment
-        with suppress(FileExistsError):
-            temporary.parent.mkdir()
-        with suppress(FileNotFoundError):
-            return temporary.open("xb", BUFFER), temporary
-
-
-def _sweep(path: Path) -> None:
-    with suppress(FileNotFoundError):
-        for name in os.listdir(_unfinished(path)):  # noqa: PTH208 - names suffice
-            if name.startswith(f"{path.name}."):
-                (_unfinished(path) / name).unlink(missing_ok=True)
-
-
-def _tidy(path: Path) -> None:
-    try:
-        _unfinished(path).rmdir()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        # others still write there, or a killed process left a file of another key
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
+def _with_folders(node: Path, key: str) -> Path:
+    """The file's path; the folders between are made, and durable."""
+    folder = node
+    for part in key.split("/")[:-1]:
+        try:
+            (folder / part).mkdir()
+        except FileExistsError:
+            pass
+        else:
+            sync_folder(folder)
+        folder /= part
+    return node / key

@@ -1,7 +1,7 @@
 """The store on disk by pure arithmetic: which frames share a shard, which file is whose, and whether a folder is ours."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,9 +10,9 @@ from annotated_types import Ge, Le
 from ..errors import Problem, Refusal
 from ..grid import VoxelGrid
 
-SCHEMA = 3
-"""Version of everything this room writes; a store with another number is refused. 1 named its shards otherwise, and 2 did not
-say of a frame which of several files it is from."""
+SCHEMA = 4
+"""Version of everything this room writes; a store with another number is refused. 1 named its shards otherwise, 2 did not say
+of a frame which of several files it is from, and 3 had a folder for each record."""
 
 VOLT_ANGSTROM2 = 47.8776472
 """V [volt] = 47.8776472 · U [Å⁻²]: ħ²/2mₑe with CODATA's constants, in V Å²."""
@@ -21,8 +21,9 @@ VOLT_ANGSTROM2 = 47.8776472
 Compress = Literal["auto", "host", "card"]
 """Who compresses: `auto` is the card where one draws and nvCOMP is there, else the host."""
 
-SHARD_KEYS = {"name": "default", "configuration": {"separator": "."}}
-"""How `potential` names its shards, as Zarr writes it; OME-Zarr 0.5 leaves the choice."""
+ONE_FOLDER = {"name": "default", "configuration": {"separator": "."}}
+"""How `potential` names its shards and `ledger` its records, as Zarr writes it: files of one folder; OME-Zarr 0.5 leaves the
+choice."""
 
 
 @dataclass(frozen=True)
@@ -80,28 +81,17 @@ class StoreLayout:
     n_frames: int
     dtype: str
     """float32 or float16."""
+    frames_per_shard: int = 0
+    """Frames k that share one file, one task and one ledger record; 0 takes what suits grid and frame count (`shared_by`), and
+    an ensemble that grows keeps the number that its store was begun with."""
 
     def __post_init__(self) -> None:
         if self.n_frames < 1:
             raise ValueError(f"a store needs at least one frame, got {self.n_frames}")
         if self.dtype not in ("float32", "float16"):
             raise ValueError(f"a store holds float32 or float16, got {self.dtype}")
-
-    @property
-    def frames_per_shard(self) -> int:
-        """Frames k that share one file, one task and one ledger record.
-
-        - About 64 shards or more, so that a small ensemble still feeds many workers, and a kill costs little.
-        - At most 16 frames, so that a shard of large volumes stays some 10 MB and a task some seconds.
-        - A shard's index has 16 bytes a brick, touched or not, and every reader loads it whole: at most 256 KiB (but one
-          frame always fits).
-        - At most 1e5 shards, whatever that does to the other two: files are what clusters ration.
-        """
-        z, y, x = self.grid.n_bricks
-        index_per_frame = 16 * z * y * x
-        wanted = min(16, -(-self.n_frames // 64))
-        allowed = max(1, 256 * 1024 // index_per_frame)
-        return max(min(wanted, allowed), -(-self.n_frames // 100_000))
+        if not self.frames_per_shard:
+            object.__setattr__(self, "frames_per_shard", shared_by(self.grid, self.n_frames))
 
     @property
     def n_shards(self) -> int:
@@ -144,7 +134,7 @@ class StoreLayout:
 
     def record_key(self, shard: int) -> str:
         """The record's key inside `ledger`."""
-        return f"c/{shard}/0"
+        return f"c.{shard}.0"
 
     def shard_file(self, path: Path, shard: int) -> Path:
         """The shard's file in the store at `path`."""
@@ -155,9 +145,36 @@ class StoreLayout:
         return path / "ledger" / self.record_key(shard)
 
 
+def shared_by(grid: VoxelGrid, n_frames: int) -> int:
+    """Frames that share a shard.
+
+    - About 64 shards or more, so that a small ensemble still feeds many workers, and a kill costs little.
+    - At most 16 frames, so that a shard of large volumes stays some 10 MB and a task some seconds.
+    - A shard's index has 16 bytes a brick, touched or not, and every reader loads it whole: at most 256 KiB (but one
+      frame always fits).
+    - At most 1e5 shards, whatever that does to the other two: files are what clusters ration.
+    """
+    z, y, x = grid.n_bricks
+    index_per_frame = 16 * z * y * x
+    wanted = min(16, -(-n_frames // 64))
+    allowed = max(1, 256 * 1024 // index_per_frame)
+    return max(min(wanted, allowed), -(-n_frames // 100_000))
+
+
 def run_folder(path: Path) -> Path:
     """The folder beside the store at `path` for all that varies from run to run: lock, progress, log, report."""
     return path.with_name(path.name + ".run")
+
+
+def plain_layout(layout: StoreLayout) -> dict[str, Any]:
+    """As the root's attributes keep it, beside what the arrays say themselves: one of the two may get lost."""
+    return {**asdict(layout), "grid": {"shape": list(layout.grid.shape), "voxel_size": float(layout.grid.voxel_size)}}
+
+
+def layout_of(plain: dict[str, Any]) -> StoreLayout:
+    """What `plain_layout` gave. Raises `KeyError`, `TypeError` or `ValueError` where it is something else."""
+    grid = VoxelGrid(tuple(plain["grid"]["shape"]), plain["grid"]["voxel_size"])
+    return StoreLayout(grid, plain["n_frames"], plain["dtype"], plain["frames_per_shard"])
 
 
 def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
@@ -166,11 +183,28 @@ def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
     Raises `Refusal` where `path` is no store of ours, or has another schema.
     """
     try:
-        attributes = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]["cryovox"]
-        schema = attributes["schema"]
-        array = json.loads((path / "potential" / "zarr.json").read_text("utf-8"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refusal(_not_ours(path, f"{type(error).__name__}: {error}")) from error
+        attributes = own_attributes(path)
+        check_schema(path, attributes)
+        layout = layout_of_array(path)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise Refusal(not_ours(path, f"{type(error).__name__}: {error}")) from error
+    if attributes.get("layout") != plain_layout(layout):
+        raise Refusal(not_ours(path, f"potential/zarr.json is of another store: {json.dumps(plain_layout(layout))}"))
+    return layout, attributes
+
+
+def own_attributes(path: Path) -> dict[str, Any]:
+    """The root's attribute `cryovox`, which has a `schema`. Raises `OSError`, `ValueError`, `KeyError` or `TypeError` where there
+    is none."""
+    attributes = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]["cryovox"]
+    if "schema" not in attributes:
+        raise KeyError("schema")
+    return attributes
+
+
+def check_schema(path: Path, attributes: dict[str, Any]) -> None:
+    """Raises `Refusal` for attributes of a store that another version wrote."""
+    schema = attributes["schema"]
     if not isinstance(schema, int) or schema > SCHEMA:
         raise Refusal(
             Problem(
@@ -192,21 +226,27 @@ def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
                 "as it is, any Zarr reader still reads it",
             )
         )
-    try:
-        n_frames, *shape = array["shape"]
-        grid = VoxelGrid(tuple(shape), array["attributes"]["voxel_size"])
-        layout = StoreLayout(grid, n_frames, array["data_type"])
-        chunk_shape = tuple(array["chunk_grid"]["configuration"]["chunk_shape"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refusal(_not_ours(path, f"potential/zarr.json, {type(error).__name__}: {error}")) from error
-    if array.get("chunk_key_encoding") != SHARD_KEYS:
-        raise Refusal(_not_ours(path, f"shards named by {json.dumps(array.get('chunk_key_encoding'))}"))
+
+
+def layout_of_array(path: Path) -> StoreLayout:
+    """What `potential/zarr.json` alone says of the layout.
+
+    Raises `OSError`, `ValueError`, `KeyError`, `TypeError` or `IndexError` where it is none of ours.
+    """
+    array = json.loads((path / "potential" / "zarr.json").read_text("utf-8"))
+    n_frames, *shape = array["shape"]
+    chunk_shape = tuple(array["chunk_grid"]["configuration"]["chunk_shape"])
+    grid = VoxelGrid(tuple(shape), array["attributes"]["voxel_size"])
+    layout = StoreLayout(grid, n_frames, array["data_type"], chunk_shape[0])
+    if array.get("chunk_key_encoding") != ONE_FOLDER:
+        raise ValueError(f"potential/zarr.json: shards named by {json.dumps(array.get('chunk_key_encoding'))}")
     if chunk_shape != layout.shard_shape:
-        raise Refusal(_not_ours(path, f"shards of {list(chunk_shape)} instead of {list(layout.shard_shape)} voxels"))
-    return layout, attributes
+        raise ValueError(f"potential/zarr.json: shards of {list(chunk_shape)} instead of {list(layout.shard_shape)} voxels")
+    return layout
 
 
-def _not_ours(path: Path, got: str) -> Problem:
+def not_ours(path: Path, got: str) -> Problem:
+    """Of a folder that is no store."""
     return Problem(
         what="this is not a cryovox store",
         where=str(path),

@@ -1,6 +1,6 @@
 """The ledger: one atomic, readable record a shard, whose writing is the only commit point.
 
-The record of shard i is the file `ledger/c/<i>/0`: JSON, padded with spaces and a newline to the same R bytes for every
+The record of shard i is the file `ledger/c.<i>.0`: JSON, padded with spaces and a newline to the same R bytes for every
 shard, which makes the folder a plain Zarr array (uint8, one row a shard). Numbers are written as Python's `repr`, so floats
 come back to the last bit; those that are not finite are the strings "nan", "inf", "-inf", since JSON has none.
 """
@@ -8,6 +8,7 @@ come back to the last bit; those that are not finite are the strings "nan", "inf
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 
 from ..errors import Problem, StoreDamage
 from ..values import Accuracy, FrameRecord, FrameStatus, ShardRecord
-from . import atomic
+from .atomic import Writer
 from .layout import StoreLayout
 
 REASON_CHARACTERS = 300
@@ -43,10 +44,11 @@ class Survey:
     """What rendered the shards, each once, sorted."""
 
 
-def commit(path: Path, layout: StoreLayout, record: ShardRecord) -> None:
-    """Write the record of a shard into the store at `path`: from now on its frames are what it says.
+def commit(writer: Writer, layout: StoreLayout, record: ShardRecord) -> None:
+    """Write the record of a shard into the store: from now on its frames are what it says.
 
-    Reasons are cut to 300 characters (400 bytes). Raises `ValueError` for a record that does not fit the layout, `OSError`.
+    Reasons are cut to 300 characters (400 bytes). Raises `ValueError` for a record that does not fit the layout, and what
+    `Writer.write` raises.
     """
     frames = layout.frames_of(record.shard)
     if record.first_frame != frames.start or len(record.frames) != len(frames):
@@ -57,7 +59,7 @@ def commit(path: Path, layout: StoreLayout, record: ShardRecord) -> None:
     text = json.dumps(_to_json(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     if len(text) >= layout.record_bytes:
         raise ValueError(f"the record of shard {record.shard} takes {len(text)} of {layout.record_bytes - 1} bytes")
-    atomic.write(path / "ledger", layout.record_key(record.shard), text.ljust(layout.record_bytes - 1) + b"\n")
+    writer.write(writer.store / "ledger", layout.record_key(record.shard), text.ljust(layout.record_bytes - 1) + b"\n")
 
 
 def read(path: Path, layout: StoreLayout, shard: int) -> ShardRecord | None:
@@ -87,9 +89,12 @@ def read(path: Path, layout: StoreLayout, shard: int) -> ShardRecord | None:
     return record
 
 
-def withdraw(path: Path, layout: StoreLayout, shard: int) -> None:
-    """Remove the record of a shard: its frames are pending again. For a shard that is damaged; safe to repeat."""
-    atomic.remove(path / "ledger", layout.record_key(shard))
+def withdraw(writer: Writer, layout: StoreLayout, shard: int) -> None:
+    """Remove the record of a shard: its frames are pending again. For a shard that is damaged; safe to repeat.
+
+    Raises what `Writer.remove` raises.
+    """
+    writer.remove(writer.store / "ledger", layout.record_key(shard))
 
 
 def records(path: Path, layout: StoreLayout) -> Iterator[ShardRecord]:
@@ -101,7 +106,7 @@ def records(path: Path, layout: StoreLayout) -> Iterator[ShardRecord]:
 
 
 def count(path: Path, layout: StoreLayout) -> int:
-    """Shards with a place in the ledger, by one listing: as many as the layout's, or the store is not finished."""
+    """Shards with a record, by one listing: as many as the layout's, or the store is not finished."""
     return len(_with_record(path, layout))
 
 
@@ -169,13 +174,16 @@ def pending(path: Path, layout: StoreLayout) -> tuple[list[int], dict[int, Probl
 
 
 def _with_record(path: Path, layout: StoreLayout) -> list[int]:
-    """Shards with a folder in the ledger: one listing instead of a look at each of up to 1e5 places."""
+    """Shards with a record: one listing instead of a look at each of up to 1e5 places."""
     try:
-        with os.scandir(path / "ledger" / "c") as entries:
-            names = [entry.name for entry in entries]
+        with os.scandir(path / "ledger") as entries:
+            numbers = [int(found[1]) for entry in entries if (found := _RECORD.fullmatch(entry.name))]
     except FileNotFoundError:
         return []
-    return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)) and int(n) < layout.n_shards)
+    return sorted(n for n in numbers if n < layout.n_shards)
+
+
+_RECORD = re.compile(r"c\.(0|[1-9][0-9]{0,17})\.0")
 
 
 def _to_json(record: ShardRecord) -> dict[str, Any]:

@@ -18,6 +18,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ..errors import Problem, Refusal
+from .atomic import begin_writing, end_writing
+from .heartbeat import Heartbeat, silent_for
+
+SILENT = 600.0
+"""Seconds without a heartbeat after which a person may take a lock over whose owner cannot be asked."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class RunLock:
 
     run_folder: Path
     owner: Owner
+    heartbeat: Heartbeat
 
     @property
     def uuid(self) -> str:
@@ -54,6 +60,8 @@ class RunLock:
 
     def release(self) -> None:
         """Remove the lock, if it is still this one. Safe to repeat."""
+        self.heartbeat.stop()
+        end_writing(self.run_folder, self.uuid)
         if still_ours(self.run_folder, self.uuid):
             _file(self.run_folder).unlink(missing_ok=True)
 
@@ -64,23 +72,29 @@ class RunLock:
         self.release()
 
 
-def acquire(run_folder: Path) -> RunLock:
-    """Take the lock of the run folder (made if it is not there).
+def acquire(run_folder: Path, take_over: bool = False) -> RunLock:
+    """Take the lock of the run folder (made if it is not there): its heart beats, and its run alone may write into the store.
 
-    Raises `Refusal` where another run holds it, or where its owner cannot be judged; `OSError`.
+    `take_over`: also from an owner that cannot be judged, once it has been silent for `SILENT` seconds. Raises `Refusal` where
+    another run holds it, or where its owner cannot be judged; `OSError`.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     owner = _myself()
     with _written(run_folder, owner) as mine:
-        if _link(mine, _file(run_folder)):
-            return RunLock(run_folder, owner)
-        holder = _read(_file(run_folder))
-        if holder is None:  # released this moment
-            if _link(mine, _file(run_folder)):
-                return RunLock(run_folder, owner)
-            raise Refusal(_lost_race(run_folder))
-        _take_over(run_folder, holder, owner, mine)
-    return RunLock(run_folder, owner)
+        if not _link(mine, _file(run_folder)):
+            holder = _read(_file(run_folder))
+            if holder is not None:
+                _take_over(run_folder, holder, owner, mine, take_over)
+            elif not _link(mine, _file(run_folder)):  # released this moment, and taken again
+                raise Refusal(_lost_race(run_folder))
+    lock = RunLock(run_folder, owner, Heartbeat(_file(run_folder), lambda: still_ours(run_folder, owner.uuid)))
+    try:
+        begin_writing(run_folder, owner.uuid)
+    except BaseException:
+        lock.release()
+        raise
+    lock.heartbeat.start()
+    return lock
 
 
 def still_ours(run_folder: Path, uuid: str) -> bool:
@@ -98,15 +112,15 @@ def is_held(run_folder: Path) -> bool:
     return holder is not None and not _surely_dead(holder, _myself())
 
 
-def _take_over(run_folder: Path, holder: Owner, owner: Owner, mine: Path) -> None:
-    dead = holder
+def _take_over(run_folder: Path, holder: Owner, owner: Owner, mine: Path, by_hand: bool) -> None:
+    dead, place = holder, _file(run_folder)
     while True:
-        if not _surely_dead(dead, owner):
-            raise Refusal(_held(run_folder, dead))
+        if not _surely_dead(dead, owner) and not (by_hand and _silence(place) >= SILENT):
+            raise Refusal(_held(run_folder, dead, _silence(place)))
         claimant = _read(_claim(run_folder, dead))
         if claimant is None:
             break
-        dead = claimant
+        dead, place = claimant, _claim(run_folder, dead)
     if not _link(mine, _claim(run_folder, dead)):
         raise Refusal(_lost_race(run_folder))
     try:
@@ -122,6 +136,14 @@ def _take_over(run_folder: Path, holder: Owner, owner: Owner, mine: Path) -> Non
     # only now: whoever still follows the old chain finds the lock changed
     for claim in run_folder.glob("lock.*.claim"):
         claim.unlink(missing_ok=True)
+
+
+def _silence(place: Path) -> float:
+    """Seconds without a heartbeat; 0 where the file is gone."""
+    try:
+        return silent_for(place)
+    except FileNotFoundError:
+        return 0.0
 
 
 def _surely_dead(owner: Owner, me: Owner) -> bool:
@@ -238,13 +260,16 @@ def _read(path: Path) -> Owner | None:
         ) from error
 
 
-def _held(run_folder: Path, holder: Owner) -> Problem:
+def _held(run_folder: Path, holder: Owner, silence: float) -> Problem:
     job = f", SLURM job {holder.slurm_job}" if holder.slurm_job else ""
+    fix = "wait until it ends, or stop it"
+    if silence >= SILENT:
+        fix += "; where that process surely no longer runs, the same command with --take-over"
     return Problem(
         what="another run holds this store",
         where=str(_file(run_folder)),
-        got=f"process {holder.pid} on {holder.host}{job}, since {holder.started}",
-        fix="wait until it ends or stop it; delete the file only where that process surely no longer runs",
+        got=f"process {holder.pid} on {holder.host}{job}, since {holder.started}; last sign of life {silence:.0f} s ago",
+        fix=fix,
     )
 
 

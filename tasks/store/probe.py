@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import atomic
+from .atomic import Writer
 
 PIECE = 4 << 20
 """Bytes written at a time."""
@@ -45,14 +45,16 @@ def _sequential(folder: Path) -> float:
 
 
 def _commit(folder: Path) -> float:
-    shards, ledger = folder / "potential", folder / "ledger"
-    shards.mkdir()
+    store = folder / "probe.zarr"
+    shards, ledger = store / "potential", store / "ledger"
+    shards.mkdir(parents=True)
     ledger.mkdir()
+    writer = Writer.begin(store, "probe")
     seconds: list[float] = []
     for shard in range(COMMITS):
         began = time.perf_counter()
-        atomic.write(shards, f"c.{shard}.0.0.0", b"shard")
-        atomic.write(ledger, f"c/{shard}/0", b"record")
+        writer.write(shards, f"c.{shard}.0.0.0", b"shard")
+        writer.write(ledger, f"c.{shard}.0", b"record")
         seconds.append(time.perf_counter() - began)
         if sum(seconds) > LONGEST:
             break

@@ -25,7 +25,7 @@ from numcodecs.zstd import decompress
 
 from ..errors import Problem, StoreDamage
 from ..values import Bricks
-from . import atomic
+from .atomic import Writer
 from .encoders import Encoder, HostEncoder
 from .layout import StoreLayout
 
@@ -35,24 +35,26 @@ CHECKSUM = 4
 """Bytes of a crc32c."""
 
 
-def write_shard(path: Path, layout: StoreLayout, shard: int, bricks: Bricks, encoder: Encoder | None = None) -> tuple[int, str]:
-    """Write the frames of `shard` into the store at `path`; returns the file's size in bytes and its sha256.
+def write_shard(
+    writer: Writer, layout: StoreLayout, shard: int, bricks: Bricks, encoder: Encoder | None = None
+) -> tuple[int, str]:
+    """Write the frames of `shard` into the store; returns the file's size in bytes and its sha256.
 
     `bricks`: all frames of the shard, values in Å⁻² of any float type, rounded here to the store's. Where every voxel is 0
     no file is written, an old one is removed, and the answer is (0, ""). Memory beside the bricks: the file's size, once.
     `encoder`: makes the streams; None is the host's. Other threads may run Python meanwhile. Raises `ValueError` for bricks that
-    do not fit the shard or overflow float16, `OSError` of the disk, and what the encoder raises.
+    do not fit the shard or overflow float16, what `Writer.write` raises, and what the encoder raises.
     """
     _check(layout, shard, bricks)
-    node = path / "potential"
+    node = writer.store / "potential"
     parts = _encoded(layout, bricks, _level(node), encoder or HostEncoder())
     if not parts:
-        atomic.remove(node, layout.shard_key(shard))
+        writer.remove(node, layout.shard_key(shard))
         return 0, ""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    atomic.write(node, layout.shard_key(shard), *parts)
+    writer.write(node, layout.shard_key(shard), *parts)
     return sum(map(len, parts)), digest.hexdigest()
 
 

@@ -1,23 +1,24 @@
-"""The store's Zarr nodes: all of them made once before any work (`create`), and what is known only at the end (`finish`)."""
+"""The store's Zarr nodes: all of them made before any work, and made anew where they were damaged or the ensemble grew."""
 
 import errno
-import json
 import shutil
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from jaxtyping import Float
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
-from ..errors import Problem, Refusal, StoreDamage
-from ..values import FrameRecord, FrameStatus, Label, Labels, ShardRecord
-from . import atomic, ledger
-from .layout import AVERAGES, SCHEMA, SHARD_KEYS, Meaning, StoreLayout
+from ..errors import Problem, Refusal
+from ..values import FrameStatus, Label, Labels
+from .atomic import Writer
+from .layout import AVERAGES, ONE_FOLDER, Meaning, StoreLayout
+from .root import root_text
 
+ROOT = "zarr.json"
+AXES = "zyx"
 FRAMES_PER_CHUNK = 65536
 """Of the per-frame arrays and `t`: one chunk for nearly every ensemble."""
 
@@ -56,89 +57,37 @@ RESERVED = frozenset(
 """Names that no label can have: the arrays of `frame/` and their dimensions."""
 
 
-def create(
-    path: Path,
-    layout: StoreLayout,
-    attributes: dict[str, Any],
-    meaning: Meaning = AVERAGES,
-    keepbits: int | None = None,
-    files: Sequence[str] = (),
-    labels: Labels | None = None,
-) -> None:
-    """Make the empty store at `path`: every frame pending, every voxel 0, `attributes` in the root's `cryovox`.
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """All that an empty store says."""
 
-    `keepbits`: what the voxels will be rounded to, for whoever reads them; the rounding itself is not done here. `files`: names
-    of the files that `frame/source` counts. `labels` become arrays of `frame/`, and are written here.
+    layout: StoreLayout
+    attributes: dict[str, Any]
+    """Of the root's `cryovox`: what JSON can hold, without NaN."""
+    meaning: Meaning = AVERAGES
+    keepbits: int | None = None
+    """What the voxels will be rounded to, for whoever reads them; the rounding itself is not done here."""
+    files: Sequence[str] = ()
+    """Names of the files that `frame/source` counts."""
+    labels: Labels | None = None
+    """They become arrays of `frame/`."""
 
-    It is made in a hidden folder beside `path` and renamed into place, so a half-made store is never seen; the caller holds
-    the run lock. Raises `Refusal` where anything is at `path`, `ValueError` for attributes that JSON cannot hold (NaN too) and
-    for labels of another length or with a name of the store's own, `OSError`.
+
+def create(writer: Writer, beginning: Beginning) -> None:
+    """Make the empty store: every frame pending, every voxel 0.
+
+    It is made in the run's own folder and renamed into place, so a half-made store is never seen. Raises `Refusal` where anything
+    is at the store's path or the file system cannot hold a store, `ValueError` for attributes that JSON cannot hold (NaN too) and
+    for labels of another length or with a name of the store's own, what `Writer.write` raises.
     """
+    path = writer.store
     if path.is_symlink() or path.exists():
         raise Refusal(_exists(path))
-    columns = labels.columns if labels else ()
-    for label in columns:
-        _check_label(label, layout.n_frames)
-    root_attributes = {"ome": _ome(layout, None), "cryovox": _ours(attributes, complete=False)}
-    json.dumps(root_attributes, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.with_name(f".{path.name}.partial")
-    if folder.exists():  # of a killed run: the lock says that no other run is at work here
-        shutil.rmtree(folder)
+    folder = _made(writer, beginning)
     try:
-        folder.mkdir()
-        _make_nodes(folder, layout, root_attributes, meaning, keepbits)
-        _make_frames(folder, layout.n_frames, meaning, files, columns)
-        atomic.sync_tree(folder)
-        _put(folder, path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    atomic.sync_folder(path.parent)
-
-
-def finish(
-    path: Path,
-    layout: StoreLayout,
-    attributes: dict[str, Any] | Callable[[], dict[str, Any]] | None = None,
-    meaning: Meaning = AVERAGES,
-    see: Callable[[ShardRecord], None] | None = None,
-) -> None:
-    """Gather the ledger into `t` and `frame/*`, then mark the store complete; safe to repeat after a kill.
-
-    The ledger is read once, and of the frames' facts only a chunk is held. `see` is shown every record, so that whoever needs
-    them reads no second time. `attributes` are added to the root's `cryovox` (a certificate, known only now): asked for once all
-    records have been seen, where it is a function. Raises `StoreDamage` where a shard has no record or a damaged one,
-    `ValueError` for attributes that JSON cannot hold, `OSError`.
-    """
-    n, there = layout.n_frames, ledger.count(path, layout)
-    if there != layout.n_shards:  # before anything is written
-        raise StoreDamage(_unfinished(path, there, layout.n_shards))
-    times, seen = np.full(n, np.nan), 0
-    gathered = _FrameArrays(path / "frame", n)
-    for record in ledger.records(path, layout):
-        if see is not None:
-            see(record)
-        for i, frame in enumerate(record.frames, record.first_frame):
-            times[i] = frame.time
-            gathered.put(i, frame)
-        seen += 1
-    if seen != layout.n_shards:
-        raise StoreDamage(_unfinished(path, seen, layout.n_shards))
-    _write_array(path / "t", times)
-    root = json.loads((path / "zarr.json").read_text("utf-8"))
-    ours = {k: v for k, v in root["attributes"]["cryovox"].items() if k not in ("schema", "complete")}
-    added = attributes() if callable(attributes) else attributes or {}
-    root["attributes"]["ome"] = _ome(layout, times if meaning.time else None)
-    root["attributes"]["cryovox"] = _ours({**ours, **added}, complete=True)
-    atomic.write(path, "zarr.json", json.dumps(root, indent=2, allow_nan=False).encode())
-
-
-def _put(folder: Path, path: Path) -> None:
-    """Renames the folder. Raises `Refusal` where the file system cannot."""
-    try:
-        folder.rename(path)
+        writer.put_folder(folder)
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV):
             raise
         got, fix = f"no renaming of folders ({error.strerror})", "choose a `store.path` on another file system"
@@ -146,36 +95,60 @@ def _put(folder: Path, path: Path) -> None:
         raise Refusal(Problem(what, str(path.parent), got, "one that renames folders and files", fix)) from error
 
 
-class _FrameArrays:
-    """One chunk of every array of `frame/`, written when its last frame has come; frames come in order."""
+def renew(writer: Writer, beginning: Beginning) -> None:
+    """Give a store that is there the nodes that `create` would make; shards and records stay as they are, and it is not complete.
 
-    def __init__(self, node: Path, n_frames: int) -> None:
-        self._node, self._n, self._length = node, n_frames, min(n_frames, FRAMES_PER_CHUNK)
-        self._facts = attrgetter(*FRAME_ARRAYS)
-        self._arrays = [np.empty((self._length, *(3,) * len(dims)), dtype) for dtype, dims, _, _ in FRAME_ARRAYS.values()]
+    For a store whose metadata were damaged, or whose ensemble has grown. Safe to repeat after a kill: the root, which says of
+    which inputs the store is, changes last. What is gathered from the ledger is gone until the store is closed again. Raises as
+    `create` does.
+    """
+    folder = _made(writer, beginning)
+    try:
+        wanted = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
+        for node in ("t", *AXES, "frame"):
+            for stale in sorted(writer.store.joinpath(node).rglob("*")):
+                if stale.is_file() and str(stale.relative_to(writer.store)) not in wanted:
+                    writer.remove(stale.parent, stale.name)
+        root = wanted.pop(ROOT)
+        for name, file in (*wanted.items(), (ROOT, root)):
+            place, data = writer.store / name, file.read_bytes()
+            if not (place.is_file() and place.read_bytes() == data):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                writer.write(place.parent, place.name, data)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def put(self, i: int, frame: FrameRecord) -> None:
-        place = i % self._length
-        for array, fact in zip(self._arrays, self._facts(frame), strict=True):
-            array[place] = fact
-        if place == self._length - 1 or i == self._n - 1:
-            for name, array in zip(FRAME_ARRAYS, self._arrays, strict=True):
-                _write_chunk(self._node / name, i // self._length, array[: place + 1], self._length)
+
+def _made(writer: Writer, beginning: Beginning) -> Path:
+    """The empty store, in the run's own folder."""
+    for label in (columns := beginning.labels.columns if beginning.labels else ()):
+        _check_label(label, beginning.layout.n_frames)
+    root = root_text(beginning.layout, beginning.attributes)
+    folder = writer.folder / "begun"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir()
+        _make_nodes(folder, beginning)
+        _make_frames(folder, beginning, columns)
+        (folder / ROOT).write_bytes(root)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
 
 
-def _make_nodes(
-    folder: Path, layout: StoreLayout, root_attributes: dict[str, Any], meaning: Meaning, keepbits: int | None
-) -> None:
+def _make_nodes(folder: Path, beginning: Beginning) -> None:
+    layout, meaning, keepbits = beginning.layout, beginning.meaning, beginning.keepbits
     grid, n = layout.grid, layout.n_frames
     exact = layout.dtype == "float32" and keepbits is None
-    root = zarr.create_group(folder, zarr_format=3, attributes=root_attributes)
+    root = zarr.create_group(folder, zarr_format=3)
     root.create_array(
         "potential",
         shape=(n, *grid.shape),
         dtype=layout.dtype,
         shards=layout.shard_shape,
         chunks=layout.brick_shape,
-        chunk_key_encoding=SHARD_KEYS,
+        chunk_key_encoding=ONE_FOLDER,
         serializer=BytesCodec(endian="little"),
         compressors=(ZstdCodec(level=EXACT_LEVEL if exact else ROUNDED_LEVEL, checksum=False), Crc32cCodec()),
         filters=None,
@@ -191,7 +164,7 @@ def _make_nodes(
     )
     time = {"units": meaning.time} if meaning.time else {"long_name": "number of the frame"}
     _plain(root, "t", (n,), "float64", np.nan, ("t",), time)
-    for axis, name in enumerate("zyx"):
+    for axis, name in enumerate(AXES):
         _plain(root, name, (grid.shape[axis],), "float64", 0.0, (name,), {"units": "angstrom"})
         _write_array(folder / name, grid.coordinates(axis))
     root.create_array(
@@ -199,6 +172,7 @@ def _make_nodes(
         shape=(layout.n_shards, layout.record_bytes),
         dtype="uint8",
         chunks=(1, layout.record_bytes),
+        chunk_key_encoding=ONE_FOLDER,
         compressors=None,
         filters=None,
         fill_value=0,
@@ -207,15 +181,16 @@ def _make_nodes(
     )
 
 
-def _make_frames(folder: Path, n: int, meaning: Meaning, files: Sequence[str], labels: Sequence[Label]) -> None:
-    """What `finish` gathers, and the labels with their values."""
+def _make_frames(folder: Path, beginning: Beginning, labels: Sequence[Label]) -> None:
+    """What is gathered at the end, and the labels with their values."""
+    n, meaning = beginning.layout.n_frames, beginning.meaning
     frames = zarr.create_group(folder / "frame", zarr_format=3)
     for name, (dtype, dimensions, fill, attributes) in FRAME_ARRAYS.items():
         shape = (n, *(3,) * len(dimensions))
         if attributes.get("units") == "voxel":
             attributes = {"units": meaning.units} if meaning.units else {}
         elif name == "source":
-            attributes = {**attributes, "files": list(files)}
+            attributes = {**attributes, "files": list(beginning.files)}
         _plain(frames, name, shape, dtype, fill, ("t", *dimensions), attributes)
     for label in labels:
         text = {"description": "index of the text in `categories`; -1: empty", "categories": list(label.categories)}
@@ -263,78 +238,25 @@ def _plain(
 
 
 def _write_array(node: Path, values: np.ndarray) -> None:
+    for key, pieces in chunks_of(values):
+        file = node / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"".join(pieces))
+
+
+def chunks_of(values: np.ndarray) -> Iterator[tuple[str, tuple[bytes, bytes]]]:
+    """(key, bytes) of the chunks of a whole array, as `_plain` lays them out."""
     length = min(len(values), FRAMES_PER_CHUNK)
     for i in range(-(-len(values) // length)):
-        _write_chunk(node, i, values[i * length : (i + 1) * length], length)
+        yield chunk_of(values[i * length : (i + 1) * length], i, length)
 
 
-def _write_chunk(node: Path, i: int, values: np.ndarray, length: int) -> None:
+def chunk_of(values: np.ndarray, i: int, length: int) -> tuple[str, tuple[bytes, bytes]]:
+    """(key, bytes) of chunk `i` of an array whose chunks are `length` long."""
     little = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
     # Zarr's chunks all have one length; what lies past the array's end is never read
     padding = bytes((length - len(values)) * values[:1].nbytes)
-    atomic.write(node, "/".join(["c", str(i), *"0" * (values.ndim - 1)]), little, padding)
-
-
-def _ome(layout: StoreLayout, times: np.ndarray | None) -> dict[str, Any]:
-    """OME-NGFF 0.5 metadata. Array index to ps and Å; plain frame numbers where times are unknown or not evenly spaced."""
-    clock = None if times is None else _even_steps(times)
-    first, step = clock or (0.0, 1.0)
-    h = float(layout.grid.voxel_size)
-    axes: list[dict[str, str]] = [{"name": "t", "type": "time", **({"unit": "picosecond"} if clock else {})}]
-    axes += [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"]
-    return {
-        "version": "0.5",
-        "multiscales": [
-            {
-                "name": "potential",
-                "axes": axes,
-                "datasets": [
-                    {
-                        "path": "potential",
-                        "coordinateTransformations": [
-                            {"type": "scale", "scale": [step, h, h, h]},
-                            {
-                                "type": "translation",
-                                "translation": [first, *(float(layout.grid.coordinates(axis)[0]) for axis in range(3))],
-                            },
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
-
-
-def _even_steps(times: Float[np.ndarray, " n"]) -> tuple[float, float] | None:
-    """(first time, step) in ps where all known times lie within a thousandth of a step of even spacing, else None."""
-    known = np.flatnonzero(np.isfinite(times))
-    if len(times) == 1 and len(known) == 1:
-        return float(times[0]), 1.0
-    if len(known) < 2:
-        return None
-    a, b = known[0], known[-1]
-    step = float(times[b] - times[a]) / int(b - a)
-    first = float(times[a]) - int(a) * step
-    # trajectories keep single precision: even steps come back a little uneven
-    even = step > 0 and np.all(np.abs(times[known] - (first + known * step)) <= 1e-3 * step)
-    return (first, step) if even else None
-
-
-def _ours(attributes: dict[str, Any], complete: bool) -> dict[str, Any]:
-    taken = {"schema", "complete"} & set(attributes)
-    if taken:
-        raise ValueError(f"the store itself writes the attributes {sorted(taken)}")
-    return {"schema": SCHEMA, "complete": complete, **attributes}
-
-
-def _unfinished(path: Path, there: int, n_shards: int) -> Problem:
-    return Problem(
-        what="the store is not finished",
-        where=str(path),
-        got=f"records of {there} shards",
-        wanted=f"{n_shards} shards",
-        fix="run the same command again: it makes the frames that are pending",
-    )
+    return "/".join(["c", str(i), *"0" * (values.ndim - 1)]), (little, padding)
 
 
 def _exists(path: Path) -> Problem:

@@ -22,6 +22,7 @@ from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.bricks import BrickEngine
 from cryovox.tasks.scattering.gaussians import gaussians
 from cryovox.tasks.store import template
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout
 from cryovox.tasks.store.shard import write_shard
 from cryovox.tasks.values import Atoms
@@ -36,12 +37,12 @@ layout = StoreLayout(VoxelGrid((n, n, n), 1.0), 1000, "float32")
 engine = BrickEngine(layout.grid, 1e-5, 64)
 with tempfile.TemporaryDirectory() as folder:
     store = Path(folder) / "x.zarr"
-    template.create(store, layout, {})
+    template.create(Writer.begin(store, "run"), template.Beginning(layout, {}))
     seconds, two = [], layout.frames_per_shard
     for shard in range(8):
         frames = [(shard * two + i) % 24 for i in range(two)]
         began = time.perf_counter()
-        write_shard(store, layout, shard, engine.render(positions[frames], a, v))
+        write_shard(Writer.begin(store, "run"), layout, shard, engine.render(positions[frames], a, v))
         seconds.append((time.perf_counter() - began) / two)
 # not getrusage's: that begins with the parent's
 peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1e3

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from cryovox.pipeline import lookout as lookout_module
-from cryovox.pipeline.clusters.launch import Running
+from cryovox.pipeline.clusters.launch import ClusterLost, Running
 from cryovox.pipeline.events.events import Events
 from cryovox.pipeline.events.signals import Signals
 from cryovox.pipeline.lookout import Lookout
@@ -48,10 +48,12 @@ def test_nobody_for_long_is_said_every_minute_and_ends_the_run_in_time(lookout):
     running.n_workers = 1
     look()
     running.n_workers = 0
-    while clock.now <= 300 and look() is None:
-        clock.now += 1
+    for clock.now in range(301):
+        assert look() is None
     assert kinds(heard).count("waiting") == 6
-    assert look() == "no worker for 301 s"
+    clock.now = 301
+    with pytest.raises(ClusterLost, match="no worker for 301 s"):
+        look()
 
 
 def test_others_that_come_in_time_go_on(lookout):

@@ -2,24 +2,29 @@
 
 import re
 
+import pytest
 
-def test_a_worker_that_cannot_hold_a_frame_is_refused_by_plan(cryovox, recipe, tmp_path):
+
+@pytest.mark.parametrize(("command", "side", "limit"), [("plan", 200, 450), ("run", 280, 700)])  # `run` reads all frames first
+def test_a_worker_that_cannot_hold_a_frame_is_refused(cryovox, recipe, tmp_path, command, side, limit):
     path = recipe(h=1.0, more=", frames: {stop: 2}", extra="render: {method: fft, sampling: point}\n")
-    tight = ("--set", "grid.shape=[200,200,200]", "--set", "grid.voxel_size=1.0", "--cluster-set", "memory_limit=450MB")
-    for command in ("plan",):  # `run` surveys first, and workers of so little memory may die of that
-        done = cryovox(command, path, *tight, cwd=tmp_path)
-        assert done.returncode == 2, done.stderr
-        assert "a worker has no memory for a frame" in done.stderr
-        assert "at most 450.0 MB" in done.stderr
-        assert "200 × 200 × 200 voxels" in done.stderr
-        assert not (tmp_path / "out.zarr").exists()
-        assert not (tmp_path / "out.zarr.run").exists()
+    box = ("--set", f"grid.shape=[{side},{side},{side}]", "--set", "grid.voxel_size=1.0")
+    done = cryovox(command, path, *box, "--cluster-set", f"memory_limit={limit}MB", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "a worker has no memory for a frame" in done.stderr
+    assert f"at most {limit}.0 MB" in done.stderr
+    assert f"{side} × {side} × {side} voxels" in done.stderr
+    assert not (tmp_path / "out.zarr").exists()
+    assert not (tmp_path / "out.zarr.run").exists()
     found = re.search(r"voxel_size: ([\d.]+)", done.stderr)
     assert found is not None
     assert 1.0 < float(found[1]) < 3.0
 
 
-def test_no_libraries_fit_a_limit_of_a_few_bytes(cryovox, recipe, tmp_path):
-    done = cryovox("plan", recipe(), "--cluster-set", "memory_limit=1MB", cwd=tmp_path)
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_no_libraries_fit_a_limit_of_a_few_bytes(cryovox, recipe, tmp_path, command):
+    done = cryovox(command, recipe(), "--cluster-set", "memory_limit=1MB", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "at most 1.0 MB" in done.stderr
+    assert "dashboard" not in done.stderr  # no cluster is started for it
+    assert not (tmp_path / "out.zarr").exists()

@@ -68,7 +68,7 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(folder, tmp_path, cryovox, st
     assert whole.returncode == 0, whole.stderr
     running = start("run", folder / name, *with_set(name), "--set", "store.path=cut.zarr", cwd=tmp_path)
     until = time.monotonic() + 90
-    while not list(tmp_path.glob("cut.zarr/ledger/c/*/0")) and time.monotonic() < until and running.poll() is None:
+    while not list(tmp_path.glob("cut.zarr/ledger/c.*.0")) and time.monotonic() < until and running.poll() is None:
         time.sleep(0.02)
     running.kill()
     running.wait()

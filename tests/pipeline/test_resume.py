@@ -31,7 +31,7 @@ def wait_for_shards(store, n, process, timeout=90.0):
     """Until `n` shards are recorded; the run must still be at work then."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if len(list((store / "ledger" / "c").glob("*/0"))) >= n:
+        if len(list((store / "ledger").glob("c.*.0"))) >= n:
             assert process.poll() is None, "the run ended before it could be disturbed"
             return
         time.sleep(0.005)

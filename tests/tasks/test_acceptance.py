@@ -25,6 +25,7 @@ from cryovox.tasks.render.slices import FourierSliceExtraction, FourierSplineSli
 from cryovox.tasks.scattering.gaussians import B_TO_VARIANCE, gaussians
 from cryovox.tasks.scattering.parameters import LobatoScatteringFactorParameters, PengScatteringFactorParameters
 from cryovox.tasks.store import template
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout
 from cryovox.tasks.store.read import read_frames
 from cryovox.tasks.store.shard import write_shard
@@ -59,9 +60,14 @@ def stored(tmp_path):
 
     def there_and_back(grid, positions, amplitudes, variances):
         path, layout = tmp_path / "a.zarr", StoreLayout(grid, 1, "float32")
-        template.create(path, layout, {})
+        template.create(Writer.begin(path, "run"), template.Beginning(layout, {}))
         points = np.asarray(positions, float).reshape(1, -1, 3)
-        write_shard(path, layout, 0, BrickEngine(grid, 1e-5, 8).render(points, np.asarray(amplitudes), np.asarray(variances)))
+        write_shard(
+            Writer.begin(path, "run"),
+            layout,
+            0,
+            BrickEngine(grid, 1e-5, 8).render(points, np.asarray(amplitudes), np.asarray(variances)),
+        )
         # no ledger here: nothing has been recorded
         volume = read_frames(path, [0], allow_missing=True)[0]
         np.testing.assert_array_equal(volume, zarr.open_group(path, mode="r")["potential"][0])

@@ -30,12 +30,6 @@ GRID = VoxelGrid((30, 24, 28), 4.0)
 FRAMES = 5
 
 
-@pytest.fixture(autouse=True)
-def grouped(monkeypatch):
-    """All frames in one shard, as in a large ensemble."""
-    monkeypatch.setattr(StoreLayout, "frames_per_shard", FRAMES)
-
-
 @pytest.fixture
 def job(tmp_path, quickstart):
     """Cα atoms of five frames in one shard, some frames of the file damaged: (frame: (offset, value)) in every tenth frame."""
@@ -67,7 +61,7 @@ def job(tmp_path, quickstart):
         ensemble = open_ensemble(recipe, folder)
         path = folder / "x.zarr"
         locks.append(acquire(run_folder(path)))
-        layout = StoreLayout(GRID, FRAMES, recipe.store.dtype)
+        layout = StoreLayout(GRID, FRAMES, recipe.store.dtype, frames_per_shard=FRAMES)  # in one shard, as in a large ensemble
         made = resolve.job_of(recipe, ensemble, layout, path, locks[-1].uuid)
         volumes.begin(made)
         return made
@@ -156,7 +150,7 @@ def test_bytes_do_not_depend_on_how_many_are_read_together(job, monkeypatch, at_
     done(made)
     file = made.layout.shard_file(made.store, 0)
     together, record = file.read_bytes(), ledger.read(made.store, made.layout, 0)
-    ledger.withdraw(made.store, made.layout, 0)
+    ledger.withdraw(made.writer, made.layout, 0)
     monkeypatch.setattr(atoms, "ATOMS_AT_ONCE", at_once)
     done(made)
     assert file.read_bytes() == together

@@ -265,7 +265,7 @@ def test_a_shard_is_the_same_bytes_where_memory_was_short(job, fits):
         session.do(0)
         file = whole.layout.shard_file(whole.store, 0)
         right, record = file.read_bytes(), ledger.read(whole.store, whole.layout, 0)
-        ledger.withdraw(whole.store, whole.layout, 0)
+        ledger.withdraw(whole.writer, whole.layout, 0)
         tried = fits(2)
         session.do(0)
     assert file.read_bytes() == right

@@ -12,7 +12,7 @@ from cryovox.workflows import footprint, rehearsal, resolve
 from cryovox.workflows.job import Job
 from cryovox.workflows.kinds import open_ensemble
 from cryovox.workflows.recipe import TrajectoryRecipe
-from cryovox.workflows.rehearsal import OwnShards, on_trial, rates, rehearse, room
+from cryovox.workflows.rehearsal import on_trial, rates, rehearse, room
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ ENSEMBLES = [
 
 @pytest.mark.parametrize(("n", "each", "parts"), ENSEMBLES)
 def test_each_part_has_shards_of_its_own_all_over_the_ensemble(n, each, parts, job):
-    layout = OwnShards(job.layout.grid, n, "float32", each)
+    layout = StoreLayout(job.layout.grid, n, "float32", each)
     made = Job(job.recipe, job.ensemble, layout, job.store, "", footprint.Footprint(1, 1, 0), limits(RenderSettings()))
     taken = []
     for part in range(parts):

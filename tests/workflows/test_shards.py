@@ -18,6 +18,7 @@ from cryovox.tasks.render.certificate import limits
 from cryovox.tasks.render.direct import direct_block
 from cryovox.tasks.scattering.gaussians import gaussians
 from cryovox.tasks.store import ledger
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout, StoreSettings, run_folder
 from cryovox.tasks.store.lock import acquire
 from cryovox.tasks.store.read import read_frames
@@ -171,7 +172,7 @@ def test_a_shard_is_the_same_bytes_however_few_atoms_are_drawn_at_once(job, monk
         session.do(2)
         file = job.layout.shard_file(job.store, 2)
         whole, record = file.read_bytes(), ledger.read(job.store, job.layout, 2)
-        ledger.withdraw(job.store, job.layout, 2)
+        ledger.withdraw(job.writer, job.layout, 2)
         monkeypatch.setattr(atoms, "ATOMS_AT_ONCE", at_once)
         session.do(2)
     assert file.read_bytes() == whole
@@ -232,8 +233,8 @@ def test_the_reference_protein_survives_the_store(tmp_path: Path, data, case, dt
     a, v = gaussians(Atoms(arrays["Z"], np.full(m, float(b[1:])), np.ones(m)))
     bricks = BrickEngine(grid, RenderSettings().tolerance, 64).render(arrays["pos"][None], a, v)
     layout = StoreLayout(grid, 1, dtype)
-    template.create(tmp_path / "b.zarr", layout, {})
-    shard.write_shard(tmp_path / "b.zarr", layout, 0, bricks)
+    template.create(Writer.begin(tmp_path / "b.zarr", "run"), template.Beginning(layout, {}))
+    shard.write_shard(Writer.begin(tmp_path / "b.zarr", "run"), layout, 0, bricks)
     stored, reference = read_frames(tmp_path / "b.zarr", [0], allow_missing=True)[0], arrays[f"avg_{case}"]
     bound = 1e-5 if dtype == "float32" else 5e-4
     assert np.linalg.norm(stored.astype(float) - reference) <= bound * np.linalg.norm(reference)

@@ -14,6 +14,7 @@ from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.render.base import CertificateSettings
 from cryovox.tasks.render.certificate import Limits
 from cryovox.tasks.store import ledger
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout, StoreSettings
 from cryovox.tasks.store.mrc import write_array_to_mrc
 from cryovox.tasks.values import Accuracy, FrameRecord, FrameStatus, Label, Labels, ShardRecord
@@ -36,6 +37,7 @@ def job(tmp_path: Path) -> Job:
     )
     ensemble = open_ensemble(recipe, tmp_path)
     layout = StoreLayout(VoxelGrid((16, 16, 16), 2.0), 3, "float32")
+    Writer.begin(tmp_path / "x.zarr", "none")
     return Job(recipe, ensemble, layout, tmp_path / "x.zarr", "none", Footprint(4, 8, 0), Limits(1e-5, 1e-5))
 
 
@@ -59,7 +61,7 @@ def test_the_certificate_leaves_out_what_was_skipped(job: Job):
     skipped = replace(done, status=FrameStatus.SKIPPED, reason="cut short", **nothing)
     wrong = replace(skipped, mass=1.0, scale=1.0, lost=0.5, sum=9.0, accuracy=Accuracy(1.0, 1.0, 9.0, 1.0, 512))
     for shard, frame in enumerate((proven, skipped, wrong)):
-        ledger.commit(job.store, job.layout, ShardRecord(shard, shard, (frame,), 0, "", "none"))
+        ledger.commit(job.writer, job.layout, ShardRecord(shard, shard, (frame,), 0, "", "none"))
     certificate = volumes.finish(job)
     assert (certificate.frames, certificate.voxels) == (1, 512)
     assert certificate.relative_l2 == pytest.approx(1e-6)

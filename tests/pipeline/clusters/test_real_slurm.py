@@ -175,7 +175,7 @@ class Run:
 
     def at_work(self, shards=3):
         """Until so many shards are recorded; the driver must still be running then."""
-        until(lambda: len(list((self.store / "ledger" / "c").glob("*/0"))) >= shards, 120, lambda: self.log)
+        until(lambda: len(list((self.store / "ledger").glob("c.*.0"))) >= shards, 120, lambda: self.log)
         assert self.asked("JobState") == "RUNNING", self.log
 
     def end(self, timeout=240.0):

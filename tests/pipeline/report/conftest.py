@@ -15,6 +15,7 @@ from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import CertificateSettings
 from cryovox.tasks.store import ledger
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout, StoreSettings, run_folder
 from cryovox.tasks.store.lock import acquire
 from cryovox.tasks.values import FrameRecord, FrameStatus, ShardRecord
@@ -156,6 +157,6 @@ def commit() -> Callable[..., None]:
             frames = layout.frames_of(shard)
             each = [{"source_frame": i, "time": float(i), "sum": 1.0 + i, "mass": 8.0 + 8 * i} for i in frames]
             records = tuple(FrameRecord(**{**fields, **own, **changes}) for own in each)
-            ledger.commit(path, layout, ShardRecord(shard, frames.start, records, 0, "", engine))
+            ledger.commit(Writer.begin(path, "run"), layout, ShardRecord(shard, frames.start, records, 0, "", engine))
 
     return write

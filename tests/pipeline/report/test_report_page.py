@@ -20,7 +20,8 @@ from cryovox.tasks.ensemble.poses import PoseSettings
 from cryovox.tasks.ensemble.settings import AlignSettings, TrajectorySettings
 from cryovox.tasks.errors import Refusal
 from cryovox.tasks.grid import VoxelGrid
-from cryovox.tasks.store import ledger, template
+from cryovox.tasks.store import closing, ledger, template
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import MAP, StoreLayout, StoreSettings, run_folder
 from cryovox.tasks.values import Accuracy, FrameStatus
 from cryovox.workflows.provenance import ON_CARDS, PACKAGES
@@ -64,7 +65,7 @@ def evil_store(folder: Path, attributes_of, commit) -> Path:
     ours["recipe"]["ensemble"]["select"] = ours["recipe"]["scattering"]["table"] = text
     ours |= {"notes": [text], "versions": {text: text}, "convention": text, "recipe_hash": text}
     ours["sources"] = [{"name": text, "size": 5, "digest": text}] * 2
-    template.create(path, layout, ours)
+    template.create(Writer.begin(path, "run"), template.Beginning(layout, ours))
     commit(path, layout, status=FrameStatus.FAILED, reason=EVIL, engine=text)
     return path
 
@@ -72,7 +73,6 @@ def evil_store(folder: Path, attributes_of, commit) -> Path:
 def test_nothing_can_be_injected(tmp_path, written, attributes_of, commit):
     path = evil_store(tmp_path, attributes_of, commit)
     folder = run_folder(path)
-    folder.mkdir()
     run = {"state": EVIL, "reason": f"{EVIL}\n{EVIL}", "host": EVIL, "slurm_job": EVIL, "seconds": {EVIL: 1.0}, "done": 1}
     history.append(folder, {**run, "warnings": [{"at": None, "text": EVIL}]})
     with (folder / history.FILE).open("a") as file:
@@ -88,7 +88,7 @@ def test_nothing_can_be_injected(tmp_path, written, attributes_of, commit):
 
 def test_a_store_that_has_only_begun_has_a_report(tmp_path, written, attributes_of):
     path, layout = tmp_path / "b.zarr", StoreLayout(VoxelGrid((16, 16, 16), 2.0), 40, "float16")
-    template.create(path, layout, attributes_of(RECIPE, ["a.pdb", "b.xtc"], n_atoms=5))
+    template.create(Writer.begin(path, "run"), template.Beginning(layout, attributes_of(RECIPE, ["a.pdb", "b.xtc"], n_atoms=5)))
     seen = written(path)
     assert seen.text["mark"] == "not complete: 40 pending"
     for section, words in {
@@ -106,10 +106,10 @@ def test_a_map_has_no_mass_and_no_unit(tmp_path, written, commit, attributes_of)
     path, layout = tmp_path / "m.zarr", StoreLayout(VoxelGrid((16, 16, 16), 2.0), 4, "float32")
     recipe = MapRecipe(MapSettings("m.mrc"), StoreSettings("m.zarr"), poses=PoseSettings(random=True, count=4))
     ours = attributes_of(recipe, ["m.mrc"], map_shape=[16, 16, 16], map_voxel_size=2.0)
-    template.create(path, layout, {**ours, "convention": MAP.convention}, MAP)
+    template.create(Writer.begin(path, "run"), template.Beginning(layout, {**ours, "convention": MAP.convention}, MAP))
     nan = float("nan")
     commit(path, layout, mass=nan, scale=nan, lost=nan, time=nan, accuracy=Accuracy(1.0, 1e12, 1.0, 1e6, 10))
-    template.finish(path, layout, {"certificate": {**certificate(), "mass_error": None, "lost": None}}, MAP)
+    closing.finish(Writer.begin(path, "run"), layout, {"certificate": {**certificate(), "mass_error": None, "lost": None}}, MAP)
     seen = written(path)
     assert seen.text["summary"].startswith("4 of 4 poses of m.mrc are drawn")
     assert "mass" not in seen.text["summary"] + seen.text["certificate"]
@@ -128,11 +128,11 @@ def certificate() -> dict:
 
 def test_skipped_and_failed_frames_are_named_the_first_hundred_of_them(tmp_path, written, commit, attributes_of):
     path, layout = tmp_path / "s.zarr", StoreLayout(VoxelGrid((16, 16, 16), 2.0), 150, "float32")
-    template.create(path, layout, attributes_of(RECIPE, ["a.pdb", "b.xtc"], n_atoms=5))
+    template.create(Writer.begin(path, "run"), template.Beginning(layout, attributes_of(RECIPE, ["a.pdb", "b.xtc"], n_atoms=5)))
     commit(path, layout, range(2))
     commit(path, layout, range(2, 30), status=FrameStatus.FAILED, reason="two atoms in one place")
     commit(path, layout, range(30, layout.n_shards), status=FrameStatus.SKIPPED, reason="NaN in its coordinates", source_frame=7)
-    template.finish(path, layout, {"certificate": certificate()})
+    closing.finish(Writer.begin(path, "run"), layout, {"certificate": certificate()})
     k = layout.frames_per_shard
     seen = written(path)
     assert seen.text["mark"] == f"complete without {150 - 2 * k} frames"
@@ -289,12 +289,11 @@ def test_the_recipe_it_shows_is_a_recipe_that_makes_the_same_store(made, apart, 
 
 def test_every_record_is_read_once_and_the_page_stays_small(tmp_path, monkeypatch, written, commit, attributes_of):
     path, layout = tmp_path / "l.zarr", StoreLayout(VoxelGrid((256, 256, 256), 1.0), 3_000, "float32")
-    template.create(path, layout, attributes_of(RECIPE, ["a.pdb"] * 2000, n_atoms=5))
+    template.create(Writer.begin(path, "run"), template.Beginning(layout, attributes_of(RECIPE, ["a.pdb"] * 2000, n_atoms=5)))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         commit(path, layout, status=FrameStatus.DONE, accuracy=Accuracy(1e-12, 1.0, 1e-6, 1.0, 9), reason="r" * 300)
         commit(path, layout, range(50, 100), status=FrameStatus.SKIPPED, reason="<" * 300)
-    run_folder(path).mkdir()
     for _ in range(400):
         warnings = [{"at": 1.0, "text": "w" * 1000}] * 20
         history.append(run_folder(path), {"state": "crashed", "reason": "r\n" * 5000, "warnings": warnings, "n_warnings": 50})

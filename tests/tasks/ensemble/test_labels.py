@@ -12,6 +12,7 @@ from cryovox.tasks.ensemble.labels import LabelSettings, open_labels
 from cryovox.tasks.errors import Refusal
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store import template
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout
 from cryovox.tasks.values import Label
 
@@ -207,7 +208,10 @@ def test_frames_without_a_number_in_the_source_are_an_error(tmp_path: Path):
 def test_what_was_read_is_what_the_store_gives_back(tmp_path: Path):
     (tmp_path / "l.csv").write_text("state,cv\nopen,1\n,2\nclosed,3.5\n")
     labels, _ = open_labels(LabelSettings("l.csv"), tmp_path, 2, np.array([2, 0]), 3)
-    template.create(tmp_path / "a.zarr", StoreLayout(VoxelGrid((16,) * 3, 1.0), 2, "float32"), {}, labels=labels)
+    template.create(
+        Writer.begin(tmp_path / "a.zarr", "run"),
+        template.Beginning(StoreLayout(VoxelGrid((16,) * 3, 1.0), 2, "float32"), {}, labels=labels),
+    )
     with xarray.open_zarr(tmp_path / "a.zarr", group="frame", consolidated=False) as frames:
         assert [frames["state"].attrs["categories"][i] for i in frames["state"].values] == ["closed", "open"]
         assert frames["cv"].values.tolist() == [3.5, 1.0]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cryovox.tasks.grid import VoxelGrid
-from cryovox.tasks.store import ledger, template
+from cryovox.tasks.store import closing, ledger, template
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout
 from cryovox.tasks.store.shard import write_shard
 from cryovox.tasks.values import Bricks, FrameRecord, FrameStatus, ShardRecord
@@ -68,7 +69,11 @@ def record_of(layout: StoreLayout, shard: int, size: int, sha256: str, **changes
 
 def work(path: Path, layout: StoreLayout, shard: int) -> None:
     """What a worker does with one shard."""
-    ledger.commit(path, layout, record_of(layout, shard, *write_shard(path, layout, shard, bricks_of(layout, shard))))
+    ledger.commit(
+        Writer.begin(path, "run"),
+        layout,
+        record_of(layout, shard, *write_shard(Writer.begin(path, "run"), layout, shard, bricks_of(layout, shard))),
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -108,7 +113,7 @@ def do_shard() -> Callable[[Path, StoreLayout, int], None]:
 @pytest.fixture(scope="session")
 def _template(tmp_path_factory, layout) -> Path:
     path = tmp_path_factory.mktemp("template") / "a.zarr"
-    template.create(path, layout, {"recipe": "r"})
+    template.create(Writer.begin(path, "run"), template.Beginning(layout, {"recipe": "r"}))
     return path
 
 
@@ -123,10 +128,10 @@ def make_store() -> Callable[..., np.ndarray]:
     """`make_store(path, layout)` writes and finishes a store, and returns what must be in it."""
 
     def make(path: Path, layout: StoreLayout, attributes: dict | None = None) -> np.ndarray:
-        template.create(path, layout, attributes or {})
+        template.create(Writer.begin(path, "run"), template.Beginning(layout, attributes or {}))
         for shard in range(layout.n_shards):
             work(path, layout, shard)
-        template.finish(path, layout)
+        closing.finish(Writer.begin(path, "run"), layout)
         dense = [bricks_of(layout, shard).dense(layout.grid) for shard in range(layout.n_shards)]
         return np.concatenate(dense).astype(layout.dtype)
 

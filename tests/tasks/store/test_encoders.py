@@ -13,6 +13,7 @@ from numcodecs.zstd import compress, decompress
 
 from cryovox.tasks.errors import DeviceMemory, Refusal
 from cryovox.tasks.store import encoders, shard, template
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.encoders import CardEncoder, HostEncoder, content_size, encoder_of
 from cryovox.tasks.store.read import read_frames
 
@@ -74,7 +75,7 @@ def readers(path, n_frames):
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_shard_of_any_writers_streams_is_read_by_everybody(begun, layout, make_bricks, writer):
     bricks = make_bricks(layout, 0)
-    size, digest = shard.write_shard(begun, layout, 0, bricks, Twin(WRITERS[writer]))
+    size, digest = shard.write_shard(Writer.begin(begun, "run"), layout, 0, bricks, Twin(WRITERS[writer]))
     data = layout.shard_file(begun, 0).read_bytes()
     assert (size, digest) == (len(data), hashlib.sha256(data).hexdigest())
     expected = bricks.dense(layout.grid)
@@ -87,7 +88,7 @@ def test_a_shard_of_any_writers_streams_is_read_by_everybody(begun, layout, make
 def test_a_stream_of_several_frames_is_not_read_by_everybody(begun, layout, make_bricks, writer):
     """Why the card's streams are looked at: such a one would be lost to TensorStore."""
     bricks = make_bricks(layout, 0)
-    shard.write_shard(begun, layout, 0, bricks, Twin(writer))
+    shard.write_shard(Writer.begin(begun, "run"), layout, 0, bricks, Twin(writer))
     reading = readers(begun, layout.frames_per_shard)
     for _ in range(2):
         np.testing.assert_array_equal(next(reading)[1], bricks.dense(layout.grid))
@@ -100,15 +101,15 @@ def test_the_hosts_streams_are_numcodecs_own(begun, layout, make_bricks):
     bricks = make_bricks(layout, 0)
     assert HostEncoder().streams(list(bricks.values), 1) == [compress(value, 1) for value in bricks.values]
     assert HostEncoder.name == ""
-    default = shard.write_shard(begun, layout, 0, bricks)
-    assert shard.write_shard(begun, layout, 0, bricks, HostEncoder()) == default
+    default = shard.write_shard(Writer.begin(begun, "run"), layout, 0, bricks)
+    assert shard.write_shard(Writer.begin(begun, "run"), layout, 0, bricks, HostEncoder()) == default
 
 
 @pytest.mark.usefixtures("nvcomp")
 def test_a_shard_from_the_card_holds_the_same_voxels_in_other_bytes(begun, layout, make_bricks):
     bricks = make_bricks(layout, 0)
-    host = shard.write_shard(begun, layout, 0, bricks)
-    card = shard.write_shard(begun, layout, 0, bricks, CardEncoder())
+    host = shard.write_shard(Writer.begin(begun, "run"), layout, 0, bricks)
+    card = shard.write_shard(Writer.begin(begun, "run"), layout, 0, bricks, CardEncoder())
     assert card != host
     for name, volumes in readers(begun, layout.frames_per_shard):
         np.testing.assert_array_equal(volumes, bricks.dense(layout.grid), err_msg=name)
@@ -195,7 +196,7 @@ def test_every_stream_says_the_size_of_its_brick_or_nothing_is_stored(nvcomp, be
     encoder, right, count = CardEncoder(), nvcomp.zstd, iter(range(100))
     nvcomp.zstd = lambda data: wrong(data) if next(count) == 1 else right(data)
     with pytest.raises(RuntimeError, match="zstd stream of a brick"):
-        shard.write_shard(begun, layout, 0, make_bricks(layout, 0), encoder)
+        shard.write_shard(Writer.begin(begun, "run"), layout, 0, make_bricks(layout, 0), encoder)
     assert not layout.shard_file(begun, 0).exists()
 
 
@@ -274,8 +275,8 @@ def test_nvcomp_on_a_card_makes_what_every_reader_reads(tmp_path, layout, make_b
         pytest.skip(problem)
     bricks = make_bricks(layout, 0)
     for name, encoder in {"host": HostEncoder(), "card": CardEncoder()}.items():
-        template.create(tmp_path / name, layout, {})
-        shard.write_shard(tmp_path / name, layout, 0, bricks, encoder)
+        template.create(Writer.begin(tmp_path / name, "run"), template.Beginning(layout, {}))
+        shard.write_shard(Writer.begin(tmp_path / name, "run"), layout, 0, bricks, encoder)
         for reader, volumes in readers(tmp_path / name, layout.frames_per_shard):
             np.testing.assert_array_equal(volumes, bricks.dense(layout.grid), err_msg=f"{name} by {reader}")
     whole = np.random.default_rng(0).normal(size=(9, 32, 32, 32)).astype(np.float32)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cryovox.tasks.errors import StoreDamage
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store import ledger, template
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout
 from cryovox.tasks.values import Accuracy, FrameRecord, FrameStatus, ShardRecord
 
@@ -40,7 +41,7 @@ ONE = StoreLayout(VoxelGrid((31, 33, 40), 1.25), 1, "float32")
 def one(tmp_path_factory) -> Path:
     """A store of one frame."""
     path = tmp_path_factory.mktemp("ledger") / "a.zarr"
-    template.create(path, ONE, {})
+    template.create(Writer.begin(path, "run"), template.Beginning(ONE, {}))
     return path
 
 
@@ -49,7 +50,7 @@ def one(tmp_path_factory) -> Path:
 def test_a_record_comes_back_to_the_last_bit(one: Path, fields: dict, accuracy: tuple | None):
     frame = FrameRecord(**fields, accuracy=Accuracy(*accuracy) if accuracy else None)
     record = ShardRecord(0, 0, (frame,), 12345, "ab" * 32, "xla")
-    ledger.commit(one, ONE, record)
+    ledger.commit(Writer.begin(one, "run"), ONE, record)
     found = ledger.read(one, ONE, 0)
     assert found == record
     assert repr(found) == repr(record)  # -0.0 == 0.0, but its repr tells
@@ -57,7 +58,7 @@ def test_a_record_comes_back_to_the_last_bit(one: Path, fields: dict, accuracy: 
 
 def test_numbers_that_are_not_finite_come_back(one: Path, make_record):
     record = make_record(ONE, 0, 1, "", time=math.nan, min=-math.inf, max=math.inf)
-    ledger.commit(one, ONE, record)
+    ledger.commit(Writer.begin(one, "run"), ONE, record)
     assert repr(ledger.read(one, ONE, 0)) == repr(record)
     text = ONE.record_file(one, 0).read_text()
     assert json.loads(text, parse_constant=pytest.fail)["frames"][0]["time"] == "nan"
@@ -75,7 +76,7 @@ def test_a_skipped_frame_comes_back(one: Path, make_record):
         "reason": "b.xtc: atom 3 is not finite",
     }
     record = make_record(ONE, 0, 0, "", **nothing, **pose, **told)
-    ledger.commit(one, ONE, record)
+    ledger.commit(Writer.begin(one, "run"), ONE, record)
     found = ledger.read(one, ONE, 0)
     assert repr(found) == repr(record)  # NaN is not NaN, but its repr tells
     assert found is not None
@@ -86,11 +87,11 @@ def test_a_skipped_frame_comes_back(one: Path, make_record):
 
 
 def test_numpy_numbers_are_written_like_pythons(one: Path, make_record):
-    ledger.commit(one, ONE, make_record(ONE, 0, 1, ""))
+    ledger.commit(Writer.begin(one, "run"), ONE, make_record(ONE, 0, 1, ""))
     plain = ONE.record_file(one, 0).read_bytes()
     frame = make_record(ONE, 0, 1, "").frames[0]
     frame = replace(frame, time=np.float64(frame.time), sum=np.float64(frame.sum), max=np.float64(frame.max))
-    ledger.commit(one, ONE, ShardRecord(0, 0, (frame,), 1, "", "xla"))
+    ledger.commit(Writer.begin(one, "run"), ONE, ShardRecord(0, 0, (frame,), 1, "", "xla"))
     assert ONE.record_file(one, 0).read_bytes() == plain
 
 
@@ -105,7 +106,7 @@ def test_the_longest_record_fits(tmp_path: Path, character: str, n_frames: int, 
     changes |= {"rotation": ((long,) * 3,) * 3, "translation": (long,) * 3, "reason": character * 1000}
     changes |= dict.fromkeys(("source", "source_frame"), -(2**63))
     changes["accuracy"] = Accuracy(long, long, long, long, 2**62)
-    ledger.commit(tmp_path, layout, make_record(layout, 0, 2**62, "f" * 64, **changes))
+    ledger.commit(Writer.begin(tmp_path, "run"), layout, make_record(layout, 0, 2**62, "f" * 64, **changes))
     data = layout.record_file(tmp_path, 0).read_bytes()
     assert len(data) == layout.record_bytes
     found = ledger.read(tmp_path, layout, 0)
@@ -222,7 +223,7 @@ def test_the_survey_names_every_frame(begun: Path, layout: StoreLayout, do_shard
     record = make_record(layout, 1, 0, "")
     bad = replace(record.frames[0], status=FrameStatus.SKIPPED, reason="not finite")
     failed = replace(record.frames[1], status=FrameStatus.FAILED, accuracy=Accuracy(1.0, 2.0, 3.0, 4.0, 5))
-    ledger.commit(begun, layout, replace(record, frames=(bad, failed), engine="numpy"))
+    ledger.commit(Writer.begin(begun, "run"), layout, replace(record, frames=(bad, failed), engine="numpy"))
     found = ledger.survey(begun, layout)
     assert found.frames == {FrameStatus.PENDING: 62, FrameStatus.DONE: 3, FrameStatus.SKIPPED: 1, FrameStatus.FAILED: 1}
     assert found.size == sum(layout.shard_file(begun, i).stat().st_size for i in (0, 33))
@@ -243,22 +244,22 @@ def test_a_record_that_does_not_fit_the_layout_is_an_error(begun: Path, layout: 
     record = make_record(layout, 1, 0, "")
     for wrong in (replace(record, first_frame=3), replace(record, frames=record.frames[:1]), replace(record, shard=34)):
         with pytest.raises(ValueError, match="shard"):
-            ledger.commit(begun, layout, wrong)
+            ledger.commit(Writer.begin(begun, "run"), layout, wrong)
     with pytest.raises(ValueError, match="bytes"):
-        ledger.commit(begun, layout, replace(record, engine="x" * layout.record_bytes))
+        ledger.commit(Writer.begin(begun, "run"), layout, replace(record, engine="x" * layout.record_bytes))
     assert list(ledger.records(begun, layout)) == []
 
 
 def test_a_foreign_name_in_the_ledger_is_no_record(begun: Path, layout: StoreLayout, do_shard):
     do_shard(begun, layout, 0)
-    for name in ("34", "007", "x", "٣"):
-        (begun / "ledger" / "c" / name).mkdir()
+    for name in ("c.34.0", "c.007.0", "c.x.0", "c.٣.0", "c.1.1", "c.1"):
+        (begun / "ledger" / name).touch()
     assert [record.shard for record in ledger.records(begun, layout)] == [0]
 
 
 def test_a_withdrawn_record_leaves_its_frames_pending(begun: Path, layout: StoreLayout, do_shard):
     do_shard(begun, layout, 0)
     for _ in range(2):
-        ledger.withdraw(begun, layout, 0)
+        ledger.withdraw(Writer.begin(begun, "run"), layout, 0)
         assert ledger.read(begun, layout, 0) is None
         assert ledger.pending(begun, layout) == (list(range(34)), {})

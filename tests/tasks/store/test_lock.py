@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cryovox.tasks.errors import Refusal
-from cryovox.tasks.store import lock
+from cryovox.tasks.errors import LockLost, Refusal
+from cryovox.tasks.store import heartbeat, lock
+from cryovox.tasks.store.atomic import Writer
+from cryovox.tasks.store.heartbeat import silent_for
 
 
 def _dead_pid() -> int:
@@ -96,6 +98,81 @@ def test_an_owner_that_cannot_be_seen_is_not_declared_dead(tmp_path: Path, chang
     with pytest.raises(Refusal, match="another run holds this store"):
         lock.acquire(tmp_path)
     assert lock.still_ours(tmp_path, other)
+
+
+def _silent(path: Path, seconds: float) -> None:
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_an_owner_that_was_silent_for_long_gives_way_to_a_person_who_says_so(tmp_path: Path):
+    other = _leave(tmp_path, host="elsewhere")
+    _silent(tmp_path / "lock", lock.SILENT - 60)
+    with pytest.raises(Refusal, match=r"last sign of life 54[0-9] s ago") as caught:
+        lock.acquire(tmp_path, take_over=True)
+    assert "--take-over" not in str(caught.value)
+    _silent(tmp_path / "lock", lock.SILENT + 60)
+    with pytest.raises(Refusal, match=r"last sign of life 66[0-9] s ago") as caught:
+        lock.acquire(tmp_path)
+    assert "--take-over" in str(caught.value)
+    assert lock.still_ours(tmp_path, other)
+    with lock.acquire(tmp_path, take_over=True) as held:
+        assert lock.still_ours(tmp_path, held.uuid)
+        assert _names(tmp_path) == ["lock"]
+
+
+def test_a_person_takes_over_from_a_takeover_that_fell_silent(tmp_path: Path):
+    dead = _leave(tmp_path, host="elsewhere")
+    _leave(tmp_path, f"lock.{dead}.claim", host="elsewhere")
+    _silent(tmp_path / "lock", 10_000)
+    with pytest.raises(Refusal, match="another run holds"):
+        lock.acquire(tmp_path, take_over=True)
+    _silent(tmp_path / f"lock.{dead}.claim", 10_000)
+    with lock.acquire(tmp_path, take_over=True):
+        assert _names(tmp_path) == ["lock"]
+
+
+def test_a_run_that_lives_has_a_heartbeat_until_its_lock_is_anothers(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(heartbeat, "EVERY", 0.02)
+    with lock.acquire(tmp_path) as held:
+        _silent(tmp_path / "lock", 1000)
+        _until(lambda: silent_for(tmp_path / "lock") < 100)
+        _leave(tmp_path)
+        _silent(tmp_path / "lock", 1000)
+        _until(lambda: not held.heartbeat._thread.is_alive())
+        assert silent_for(tmp_path / "lock") > 900
+    assert _names(tmp_path) == ["lock"]
+
+
+def _until(true) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_silence_is_counted_by_the_file_systems_clock(tmp_path: Path, monkeypatch):
+    """A machine whose clock is hours ahead must not take a lock from one that lives."""
+    _leave(tmp_path)
+    monkeypatch.setattr(time, "time", lambda: 9e9)
+    assert silent_for(tmp_path / "lock") < 60
+
+
+def test_only_the_owner_of_the_lock_can_write_into_the_store(tmp_path: Path):
+    store = tmp_path / "a.zarr"
+    store.mkdir()
+    first = lock.acquire(tmp_path / "a.zarr.run")
+    writer = Writer.of(store, first.uuid)
+    writer.write(store, "0", b"first")
+    _leave(tmp_path / "a.zarr.run", pid=_dead_pid())
+    with lock.acquire(tmp_path / "a.zarr.run") as second:
+        Writer.of(store, second.uuid).write(store, "0", b"second")
+        with pytest.raises(LockLost):
+            writer.write(store, "0", b"first")
+    with pytest.raises(LockLost):  # a worker that outlives its driver, too
+        Writer.of(store, second.uuid).write(store, "0", b"late")
+    assert (store / "0").read_bytes() == b"second"
+    first.release()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["0"]
 
 
 @pytest.mark.parametrize(("job", "restart", "taken"), [("17", 1, True), ("17", 0, False), ("18", 1, False)])

@@ -13,6 +13,7 @@ import cryovox
 from cryovox.tasks.errors import Refusal, StoreDamage
 from cryovox.tasks.store import ledger, template
 from cryovox.tasks.store import read as read_module
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout
 from cryovox.tasks.store.read import read_attributes, read_bricks, read_frames, read_projection, read_region
 from cryovox.tasks.store.shard import opened, write_shard
@@ -41,8 +42,8 @@ def test_bricks_come_back_as_the_same_volumes(finished, frames):
 
 def test_what_is_read_as_bricks_is_written_as_the_same_file(finished, tmp_path: Path):
     path, layout, _ = finished
-    template.create(tmp_path / "b.zarr", layout, {})
-    write_shard(tmp_path / "b.zarr", layout, 2, read_bricks(path, layout.frames_of(2)))
+    template.create(Writer.begin(tmp_path / "b.zarr", "run"), template.Beginning(layout, {}))
+    write_shard(Writer.begin(tmp_path / "b.zarr", "run"), layout, 2, read_bricks(path, layout.frames_of(2)))
     assert layout.shard_file(tmp_path / "b.zarr", 2).read_bytes() == layout.shard_file(path, 2).read_bytes()
 
 
@@ -117,9 +118,11 @@ def store(begun: Path, layout: StoreLayout, do_shard, make_record, make_bricks) 
     """Shard 0 done, frame 2 skipped and 3 failed, the rest pending."""
     path = begun
     do_shard(path, layout, 0)
-    record = make_record(layout, 1, *write_shard(path, layout, 1, make_bricks(layout, 1)))
+    record = make_record(layout, 1, *write_shard(Writer.begin(path, "run"), layout, 1, make_bricks(layout, 1)))
     skipped = replace(record.frames[0], status=FrameStatus.SKIPPED, reason="not finite")
-    ledger.commit(path, layout, replace(record, frames=(skipped, replace(record.frames[1], status=FrameStatus.FAILED))))
+    ledger.commit(
+        Writer.begin(path, "run"), layout, replace(record, frames=(skipped, replace(record.frames[1], status=FrameStatus.FAILED)))
+    )
     return path
 
 
@@ -177,7 +180,9 @@ def test_a_shard_that_changes_while_it_is_read_is_damage_not_other_voxels(
     store: Path, layout: StoreLayout, make_bricks, monkeypatch
 ):
     check = ledger.check_size
-    monkeypatch.setattr(ledger, "check_size", lambda *a: (check(*a), write_shard(store, layout, 0, make_bricks(layout, 7))))
+    monkeypatch.setattr(
+        ledger, "check_size", lambda *a: (check(*a), write_shard(Writer.begin(store, "run"), layout, 0, make_bricks(layout, 7)))
+    )
     with pytest.raises(StoreDamage, match="record says"):
         read_frames(store, [1])
 

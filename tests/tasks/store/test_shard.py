@@ -16,6 +16,7 @@ from cryovox.tasks.errors import StoreDamage
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store import shard as shard_module
 from cryovox.tasks.store import template
+from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout
 from cryovox.tasks.store.shard import write_shard
 from cryovox.tasks.values import Bricks
@@ -26,7 +27,7 @@ def _files(begun: Path) -> list[Path]:
 
 
 def test_size_and_digest_are_of_the_file(begun: Path, layout: StoreLayout, make_bricks):
-    size, sha256 = write_shard(begun, layout, 0, make_bricks(layout, 0))
+    size, sha256 = write_shard(Writer.begin(begun, "run"), layout, 0, make_bricks(layout, 0))
     data = layout.shard_file(begun, 0).read_bytes()
     assert (size, sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert _files(begun) == [layout.shard_file(begun, 0)]
@@ -35,30 +36,30 @@ def test_size_and_digest_are_of_the_file(begun: Path, layout: StoreLayout, make_
 def test_bytes_depend_on_nothing_but_the_voxels(tmp_path: Path, layout: StoreLayout, make_bricks):
     answers = set()
     for name in ("a.zarr", "b.zarr"):
-        template.create(tmp_path / name, layout, {"name": name})
-        answers.add(write_shard(tmp_path / name, layout, 1, make_bricks(layout, 1)))
+        template.create(Writer.begin(tmp_path / name, "run"), template.Beginning(layout, {"name": name}))
+        answers.add(write_shard(Writer.begin(tmp_path / name, "run"), layout, 1, make_bricks(layout, 1)))
     assert len(answers) == 1
 
 
 def test_a_shard_is_made_from_nothing(begun: Path, layout: StoreLayout, make_bricks):
     """Neither the bricks of an earlier write nor its damage reach the new shard."""
     wanted = make_bricks(layout, 0)
-    fresh = write_shard(begun, layout, 0, wanted)
-    write_shard(begun, layout, 0, make_bricks(layout, 7))
-    assert write_shard(begun, layout, 0, wanted) == fresh
+    fresh = write_shard(Writer.begin(begun, "run"), layout, 0, wanted)
+    write_shard(Writer.begin(begun, "run"), layout, 0, make_bricks(layout, 7))
+    assert write_shard(Writer.begin(begun, "run"), layout, 0, wanted) == fresh
     layout.shard_file(begun, 0).write_bytes(b"damaged")
-    assert write_shard(begun, layout, 0, wanted) == fresh
+    assert write_shard(Writer.begin(begun, "run"), layout, 0, wanted) == fresh
 
 
 def test_an_empty_shard_has_no_file(begun: Path, layout: StoreLayout, make_bricks):
-    assert write_shard(begun, layout, 5, make_bricks(layout, 5)) == (0, "")
+    assert write_shard(Writer.begin(begun, "run"), layout, 5, make_bricks(layout, 5)) == (0, "")
     assert _files(begun) == []
 
 
 def test_a_shard_that_became_empty_loses_its_file(begun: Path, layout: StoreLayout, make_bricks):
     bricks = make_bricks(layout, 0)
-    write_shard(begun, layout, 0, bricks)
-    assert write_shard(begun, layout, 0, replace(bricks, values=bricks.values * np.float32(-0.0))) == (0, "")
+    write_shard(Writer.begin(begun, "run"), layout, 0, bricks)
+    assert write_shard(Writer.begin(begun, "run"), layout, 0, replace(bricks, values=bricks.values * np.float32(-0.0))) == (0, "")
     assert _files(begun) == []
 
 
@@ -68,7 +69,9 @@ def test_a_brick_of_zeros_costs_nothing(begun: Path, layout: StoreLayout, make_b
     values[1] = 0
     kept = np.arange(len(values)) != 1
     without = Bricks(bricks.n_frames, bricks.frames[kept], bricks.indices[kept], bricks.values[kept])
-    assert write_shard(begun, layout, 0, replace(bricks, values=values)) == write_shard(begun, layout, 0, without)
+    assert write_shard(Writer.begin(begun, "run"), layout, 0, replace(bricks, values=values)) == write_shard(
+        Writer.begin(begun, "run"), layout, 0, without
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -76,8 +79,8 @@ def test_zarr_reads_what_was_rounded_once(tmp_path: Path, dtype: str):
     """Bricks of float64 end as NumPy rounds them."""
     layout = StoreLayout(VoxelGrid((32, 48, 32), 1.0), 1, dtype)
     values = np.random.default_rng(0).normal(size=(1, 16, 16, 16))
-    template.create(tmp_path / "a.zarr", layout, {})
-    write_shard(tmp_path / "a.zarr", layout, 0, Bricks(1, np.array([0]), np.array([[1, 2, 0]]), values))
+    template.create(Writer.begin(tmp_path / "a.zarr", "run"), template.Beginning(layout, {}))
+    write_shard(Writer.begin(tmp_path / "a.zarr", "run"), layout, 0, Bricks(1, np.array([0]), np.array([[1, 2, 0]]), values))
     read = zarr.open_group(tmp_path / "a.zarr", mode="r")["potential"][0]
     expected = np.zeros((32, 48, 32), dtype)
     expected[16:32, 32:48, 0:16] = values[0].astype(dtype)
@@ -87,10 +90,10 @@ def test_zarr_reads_what_was_rounded_once(tmp_path: Path, dtype: str):
 
 def test_a_voxel_beyond_float16_is_an_error_not_infinity(tmp_path: Path):
     layout = StoreLayout(VoxelGrid((32,) * 3, 1.0), 1, "float16")
-    template.create(tmp_path / "a.zarr", layout, {})
+    template.create(Writer.begin(tmp_path / "a.zarr", "run"), template.Beginning(layout, {}))
     bricks = Bricks(1, np.array([0]), np.array([[0, 0, 0]]), np.full((1, 32, 32, 32), 1e5, np.float32))
     with pytest.raises(ValueError, match="beyond float16"):
-        write_shard(tmp_path / "a.zarr", layout, 0, bricks)
+        write_shard(Writer.begin(tmp_path / "a.zarr", "run"), layout, 0, bricks)
     assert _files(tmp_path / "a.zarr") == []
 
 
@@ -107,14 +110,14 @@ def test_a_voxel_beyond_float16_is_an_error_not_infinity(tmp_path: Path):
 )
 def test_bricks_that_do_not_fit_are_an_error(begun: Path, layout: StoreLayout, make_bricks, change, text: str):
     with pytest.raises(ValueError, match=text):
-        write_shard(begun, layout, 0, change(make_bricks(layout, 0)))
+        write_shard(Writer.begin(begun, "run"), layout, 0, change(make_bricks(layout, 0)))
     assert _files(begun) == []
 
 
 def test_no_shard_is_written_where_the_store_is_gone(tmp_path: Path, layout: StoreLayout, make_bricks):
     with pytest.raises(FileNotFoundError):
-        write_shard(tmp_path / "a.zarr", layout, 0, make_bricks(layout, 0))
-    assert list(tmp_path.iterdir()) == []
+        write_shard(Writer.begin(tmp_path / "a.zarr", "run"), layout, 0, make_bricks(layout, 0))
+    assert not (tmp_path / "a.zarr").exists()
 
 
 def tensorstores(path: Path, layout: StoreLayout, bricks: Bricks) -> bytes:
@@ -140,9 +143,9 @@ def tensorstores(path: Path, layout: StoreLayout, bricks: Bricks) -> bytes:
 def test_the_file_is_to_the_byte_what_tensorstore_writes(tmp_path, layout, make_bricks, dtype, keepbits, shard):
     """Shard 1 holds an empty frame; shard 33 one frame of two."""
     layout = replace(layout, dtype=dtype)
-    template.create(tmp_path / "a.zarr", layout, {}, keepbits=keepbits)
+    template.create(Writer.begin(tmp_path / "a.zarr", "run"), template.Beginning(layout, {}, keepbits=keepbits))
     bricks = make_bricks(layout, shard)
-    write_shard(tmp_path / "a.zarr", layout, shard, bricks)
+    write_shard(Writer.begin(tmp_path / "a.zarr", "run"), layout, shard, bricks)
     written = layout.shard_file(tmp_path / "a.zarr", shard).read_bytes()
     assert written == tensorstores(tmp_path / "a.zarr", layout, bricks)
 
@@ -150,12 +153,14 @@ def test_the_file_is_to_the_byte_what_tensorstore_writes(tmp_path, layout, make_
 def test_a_shard_is_held_in_memory_once(tmp_path: Path):
     """What compresses not at all: the file is as long as the bricks."""
     layout = StoreLayout(VoxelGrid((128,) * 3, 1.0), 1, "float32")
-    template.create(tmp_path / "a.zarr", layout, {})
+    template.create(Writer.begin(tmp_path / "a.zarr", "run"), template.Beginning(layout, {}))
     places = np.array(list(np.ndindex(*layout.grid.n_bricks)))
     noise = np.random.default_rng(0).integers(0, 0x7F000000, (len(places), 32, 32, 32), np.uint32).view(np.float32)
     tracemalloc.start()
     try:
-        size, _ = write_shard(tmp_path / "a.zarr", layout, 0, Bricks(1, np.zeros(len(places), np.int64), places, noise))
+        size, _ = write_shard(
+            Writer.begin(tmp_path / "a.zarr", "run"), layout, 0, Bricks(1, np.zeros(len(places), np.int64), places, noise)
+        )
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -165,7 +170,7 @@ def test_a_shard_is_held_in_memory_once(tmp_path: Path):
 
 
 def test_an_index_or_a_file_that_is_no_shards_is_damage(begun: Path, layout: StoreLayout, make_bricks):
-    write_shard(begun, layout, 0, make_bricks(layout, 0))
+    write_shard(Writer.begin(begun, "run"), layout, 0, make_bricks(layout, 0))
     file = layout.shard_file(begun, 0)
     data = file.read_bytes()
     for wrong, text in [(b"torn", "shorter"), (data[:-9] + b"x" + data[-8:], "index"), (data + b"x", "index")]:
@@ -177,7 +182,7 @@ def test_an_index_or_a_file_that_is_no_shards_is_damage(begun: Path, layout: Sto
 
 
 def test_a_shard_of_another_size_than_its_record_says_is_damage(begun: Path, layout: StoreLayout, make_bricks):
-    size, _ = write_shard(begun, layout, 0, make_bricks(layout, 0))
+    size, _ = write_shard(Writer.begin(begun, "run"), layout, 0, make_bricks(layout, 0))
     with shard_module.opened(begun, layout, 0, size) as reader, shard_module.opened(begun, layout, 7, 0) as none:
         assert reader is not None
         assert none is None
@@ -190,7 +195,7 @@ def test_a_shard_of_another_size_than_its_record_says_is_damage(begun: Path, lay
 def test_a_system_that_reads_less_than_asked_for_is_asked_again(begun: Path, layout: StoreLayout, make_bricks, monkeypatch, most):
     """Linux reads 2³¹ - 4096 bytes at most; most = 1 does for the index, the rest would take long."""
     wanted = make_bricks(layout, 0)
-    write_shard(begun, layout, 0, wanted)
+    write_shard(Writer.begin(begun, "run"), layout, 0, wanted)
     pread, asked = os.pread, []
 
     def short(descriptor: int, length: int, offset: int) -> bytes:
@@ -213,7 +218,7 @@ def test_a_system_that_reads_less_than_asked_for_is_asked_again(begun: Path, lay
 
 def test_a_file_that_ends_too_soon_is_damage(begun: Path, layout: StoreLayout, make_bricks):
     """It was cut after its index had been read."""
-    write_shard(begun, layout, 0, make_bricks(layout, 0))
+    write_shard(Writer.begin(begun, "run"), layout, 0, make_bricks(layout, 0))
     file = layout.shard_file(begun, 0)
     with shard_module.opened(begun, layout, 0) as reader:
         assert reader is not None
@@ -227,7 +232,7 @@ def test_a_file_that_ends_too_soon_is_damage(begun: Path, layout: StoreLayout, m
 def test_a_flipped_bit_in_a_brick_is_an_error_for_every_reader_never_a_wrong_voxel(
     begun: Path, layout: StoreLayout, make_bricks, where: float
 ):
-    write_shard(begun, layout, 0, make_bricks(layout, 0))
+    write_shard(Writer.begin(begun, "run"), layout, 0, make_bricks(layout, 0))
     file = layout.shard_file(begun, 0)
     data = bytearray(file.read_bytes())
     data[int(where * len(data))] ^= 1
