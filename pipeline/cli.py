@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..tasks.errors import Problem, Refusal
-from .events.exits import Exit, exit_of
+from .events.exits import Exit, Interrupted, exit_of
 from .events.signals import held, listening
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ def main() -> int:
     """The entry point of the `cryovox` command: the exit code."""
     try:
         app(standalone_mode=True)
-    except Exception as error:  # every command's known ends; the rest is a fault of the program and keeps its traceback
+    except (Exception, Interrupted) as error:  # every command's known ends; a fault of the program keeps its traceback
         code = exit_of(error)
         if code is None:
             raise

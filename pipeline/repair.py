@@ -31,7 +31,7 @@ from .events.exits import Exit
 from .events.signals import held, listening
 from .inputs import remembered
 from .prepare import Onto, owned
-from .verify import Verified, by_frames, verify
+from .verify import Verified, verify
 
 ORPHANS = "orphans"
 """In the run's folder: what was found in the store and is none of its files."""
@@ -105,7 +105,7 @@ def withdraw(writer: Writer, found: Verified) -> list[str]:
     for finding in found.findings:
         if finding.cure is Cure.ASIDE:
             moved.append(f"{finding.path} is now {_aside(writer, finding)}")
-    for shard in by_frames(tuple(finding for finding in found.findings if finding.cure is Cure.REMAKE)):
+    for shard in sorted({f.shard for f in found.findings if f.cure is Cure.REMAKE and f.shard is not None}):
         _take(writer, layout, shard)
     for finding in found.findings:
         if finding.cure is Cure.REMOVE:

@@ -22,6 +22,7 @@ from .clusters.profile import ClusterProfile, compress_of
 from .crew import Crew
 from .documents.recipe import LoadedRecipe
 from .events.events import Events
+from .events.exits import Interrupted
 from .events.signals import Signals
 from .events.tally import Tally
 from .inputs import remember
@@ -127,7 +128,7 @@ def _cluster(profile: ClusterProfile, lock: RunLock, tally: Tally, events: Event
     with Crew(profile, lock, tally, events, signals) as crew:
         try:
             yield crew.do
-        except Exception as error:
+        except (Exception, Interrupted) as error:
             events.say("ending", reason=str(error))  # while the page is still there
             raise
 

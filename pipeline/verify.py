@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,16 +133,3 @@ def _write_down(made: Verified) -> None:
     facts = {key: value for key, value in vars(made).items() if key in keys}
     said = {"when": when, "damaged": len(made.findings), "shards": made.shards + made.remembered, **facts}
     atomic.replace(run_folder(made.store) / RESULT, json.dumps(said).encode() + b"\n")
-
-
-def last_verified(store: Path) -> dict[str, Any] | None:
-    """What the last deep pass came to; None where there was none."""
-    try:
-        return json.loads((run_folder(store) / RESULT).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def by_frames(findings: tuple[Finding, ...]) -> Iterator[int]:
-    """The shards that must be made anew, ascending."""
-    yield from sorted({finding.shard for finding in findings if finding.shard is not None})

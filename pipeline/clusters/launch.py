@@ -208,8 +208,6 @@ def _closed_in_time(seconds: float) -> Iterator[ExitStack]:
     finally:
         try:
             asked(stack.close, seconds=seconds)
-        except Interrupted:  # a signal
-            raise
         except Exception as error:  # the run has ended as it did
             _LOG.warning("closing the cluster: %s: %s", type(error).__name__, error)
             for process in multiprocessing.active_children():  # a command starts no others beside a cluster

@@ -19,7 +19,6 @@ from distributed.security import Security
 from distributed.utils import get_ip, get_ip_interface, silence_logging_cmgr
 
 from ...tasks.errors import Problem, Refusal
-from ..events.exits import Interrupted
 from ..workers.preload import PRELOAD
 from .local import started_quietly
 from .profile import SlurmProfile, seconds
@@ -181,8 +180,6 @@ def _closed_in_the_end(cluster: Any) -> Iterator[None]:
     finally:
         try:
             cluster.close(timeout=CLOSE)
-        except Interrupted:  # a signal
-            raise
         except Exception as error:  # the run has ended as it did: jobs that are left are cancelled all the same
             _LOG.warning("closing the cluster: %s: %s", type(error).__name__, error)
 

@@ -27,8 +27,11 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What a disk says that takes no more."""
 
 
-class Interrupted(Exception):
-    """The run was stopped from outside (signal, full disk, lost cluster): the same command resumes it."""
+class Interrupted(BaseException):
+    """The run was stopped from outside (signal, full disk, lost cluster): the same command resumes it.
+
+    No `Exception`: a signal strikes anywhere, and whoever catches all that a library may raise must not catch it.
+    """
 
 
 class UnitFailed(Exception):

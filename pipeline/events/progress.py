@@ -46,14 +46,20 @@ class Bar:
         self._progress.stop()
 
 
+DASK = ("distributed", "distributed.client", "tornado", "tornado.application")
+"""Loggers that Dask gives a place on the terminal."""
+
+
 class LogFile:
-    """Every event as a line of `log.txt`, with the warnings of Dask beside them."""
+    """Every event as a line of `log.txt`. What Dask says goes there, not to the screen: events tell a person what it means."""
 
     def __init__(self, folder: Path):
+        self._screen = {name: list(logging.getLogger(name).handlers) for name in DASK}
+        for name, handlers in self._screen.items():
+            for handler in handlers:
+                logging.getLogger(name).removeHandler(handler)
         # a handler each: Dask raises the level of every handler of its own loggers
-        self._handlers = {
-            name: logging.FileHandler(folder / "log.txt", encoding="utf-8") for name in ("cryovox.run", "distributed")
-        }
+        self._handlers = {name: logging.FileHandler(folder / "log.txt", encoding="utf-8") for name in ("cryovox.run", *DASK)}
         for name, handler in self._handlers.items():
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
             logging.getLogger(name).addHandler(handler)
@@ -74,6 +80,9 @@ class LogFile:
         for name, handler in self._handlers.items():
             logging.getLogger(name).removeHandler(handler)
             handler.close()
+        for name, handlers in self._screen.items():
+            for handler in handlers:
+                logging.getLogger(name).addHandler(handler)
 
 
 class ProgressFile:

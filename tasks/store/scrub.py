@@ -7,6 +7,8 @@ changes no time stamp.
 
 import hashlib
 import json
+import os
+import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,7 +101,8 @@ def scrub(path: Path, layout: StoreLayout, shards: Sequence[int], threads: int) 
 
 def _scrubbed(path: Path, layout: StoreLayout, shard: int) -> Scrubbed:
     for _ in range(TRIES):
-        before = _key(path, layout, shard)
+        if (before := _key(path, layout, shard)) is None:
+            return Scrubbed(shard, (), 0, None)
         findings, read = _once(path, layout, shard)
         if not findings or _key(path, layout, shard) == before:
             return Scrubbed(shard, findings, read, before)
@@ -107,8 +110,11 @@ def _scrubbed(path: Path, layout: StoreLayout, shard: int) -> Scrubbed:
 
 
 def _key(path: Path, layout: StoreLayout, shard: int) -> tuple[str, int, int, int] | None:
+    file = layout.record_file(path, shard)
     try:
-        record = hashlib.sha256(layout.record_file(path, shard).read_bytes()).hexdigest()
+        if not stat.S_ISREG(file.lstat().st_mode):  # a pipe would be waited for
+            return None
+        record = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
         return None
     try:
@@ -123,7 +129,7 @@ def _once(path: Path, layout: StoreLayout, shard: int) -> tuple[tuple[Finding, .
     try:
         record = ledger.read(path, layout, shard)
         file = layout.shard_file(path, shard)
-        if record is None or file.is_symlink() or (file.exists() and not file.is_file()):
+        if record is None or (os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode)):
             return (), 0  # named by the quick look
         data = file.read_bytes() if file.exists() else b""
     except StoreDamage:

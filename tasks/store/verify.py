@@ -68,14 +68,16 @@ def ground(path: Path) -> Ground:
     attributes = by_root = by_array = None
     findings = []
     try:
+        _plain_file(path / ROOT)
         attributes = own_attributes(path)
         check_schema(path, attributes)
         by_root = layout_of(attributes["layout"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         attributes = None
         findings.append(_metadata(ROOT, "the store's root cannot be read", _said(error), "JSON of a cryovox store", Kind.ROOT))
-    array = "potential/zarr.json"
+    array, ledger_array = "potential/zarr.json", "ledger/zarr.json"
     try:
+        _plain_file(path / array)
         by_array = layout_of_array(path)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         if by_root is None:
@@ -84,9 +86,10 @@ def ground(path: Path) -> Ground:
     layout = by_root if by_root is not None else by_array
     assert layout is not None
     if by_root is not None and by_array is not None and by_root != by_array:
-        # the root keeps the array's digest: whoever is as it was closed is believed
+        # the root of a closed store keeps the array's digest; of another, the ledger's own array is the third witness
         wanted = _manifest(attributes).get(array)
-        believed = wanted is not None and wanted == hashlib.sha256((path / array).read_bytes()).hexdigest()
+        agrees = wanted is not None and wanted == hashlib.sha256((path / array).read_bytes()).hexdigest()
+        believed = agrees or (wanted is None and _implausible(by_root, ledger_array, _bytes(path / ledger_array)) is not None)
         layout, wrong, kind = (by_array, ROOT, Kind.ROOT) if believed else (by_root, array, Kind.METADATA)
         got, said = (json.dumps(plain_layout(one)) for one in ((by_root, by_array) if believed else (by_array, by_root)))
         findings.append(_metadata(wrong, "root and array say different layouts", got, said, kind))
@@ -294,6 +297,16 @@ def unreadable(
 
 def _metadata(name: str, what: str, got: str, wanted: str, kind: Kind = Kind.METADATA) -> Finding:
     return Finding(kind, name, what, got, wanted, Cure.RENEW)
+
+
+def _plain_file(file: Path) -> None:
+    """Raises `OSError` for what is none: a pipe would be waited for."""
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file.name}")
+
+
+def _bytes(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
 
 
 def _said(error: Exception) -> str:

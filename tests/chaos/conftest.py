@@ -52,6 +52,11 @@ class Arena:
     def store(self) -> Path:
         return self.folder / "adk.zarr"
 
+    @property
+    def records(self) -> int:
+        """Shards that are done."""
+        return len(list((self.store / "ledger").glob("c.*.0"))) if self.store.exists() else 0
+
     def environment(self, faults: list[dict]) -> dict[str, str]:
         counts = self.folder / f"counts{len(self.outputs)}"
         path = os.pathsep.join(filter(None, [str(Path(__file__).with_name("inject")), os.environ.get("PYTHONPATH", "")]))
@@ -135,6 +140,11 @@ class Arena:
         self.outputs.append(done.stdout + done.stderr)
         return done.returncode
 
+    def anew(self) -> None:
+        """For another job in the same folder."""
+        shutil.rmtree(self.store)
+        shutil.rmtree(self.store.with_name("adk.zarr.run"))
+
     def says(self, *patterns: str) -> None:
         """In what a person sees."""
         for pattern in patterns:
@@ -163,6 +173,12 @@ def golden(tmp_path_factory, quickstart) -> dict[str, bytes]:
 def arena(tmp_path, quickstart, golden) -> Arena:
     """A fresh folder."""
     return _arena(tmp_path, quickstart, golden)
+
+
+@pytest.fixture(scope="session")
+def tally() -> Counter[str]:
+    """What was counted so far."""
+    return TALLY
 
 
 @pytest.fixture(scope="session", autouse=True)

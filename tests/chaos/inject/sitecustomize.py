@@ -67,6 +67,8 @@ def _act(what, *more):
         import ctypes
 
         ctypes.PyDLL(None).sleep(int(more[0]))
+    elif what == "sleep":
+        time.sleep(float(more[0]))
     elif what == "clock":
         STEP[0] = float(more[0])
     elif what in ("truncate", "flip", "delete"):

@@ -94,3 +94,14 @@ def test_the_echo_of_a_sigterm_is_not_a_second_one():
         assert stop() == "stopped by SIGTERM"
         with pytest.raises(Interrupted):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_is_not_caught_by_whoever_catches_all_that_a_library_may_raise():
+    def library():
+        try:
+            raise Interrupted("stopped by SIGTERM")
+        except Exception as error:
+            raise AssertionError from error
+
+    with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+        library()

@@ -3,11 +3,12 @@
 import errno
 import io
 import json
+import logging
 
 from rich.console import Console
 
 from cryovox.pipeline.events.events import Event, Events
-from cryovox.pipeline.events.progress import Bar, LogFile, ProgressFile
+from cryovox.pipeline.events.progress import DASK, Bar, LogFile, ProgressFile
 from cryovox.pipeline.events.tally import Tally
 
 SHARD = {"done": 2, "skipped": 0, "failed": 0, "seconds": {"render": 0.1}, "mass_error": None}
@@ -77,3 +78,18 @@ def test_a_listener_that_cannot_write_is_dropped_and_the_others_hear_of_it(tmp_p
     tell(Events([tally, Full(), ProgressFile(tmp_path, tally), Bar(Console(file=output, width=200))]))
     assert json.loads((tmp_path / "progress.json").read_text())["state"] == "finished"
     assert output.getvalue().count("Full is silent from here on") == 1
+
+
+def test_what_dask_says_goes_to_the_log_and_not_to_the_screen(tmp_path, capsys):
+    import distributed  # noqa: F401  (gives its loggers their handlers)
+
+    loggers = [logging.getLogger(name) for name in DASK]
+    before = [list(logger.handlers) for logger in loggers]
+    log = LogFile(tmp_path)
+    for logger in loggers:
+        logger.critical("what %s says", logger.name)
+    log.close()
+    assert capsys.readouterr().err == ""
+    text = (tmp_path / "log.txt").read_text()
+    assert all(f"what {name} says" in text for name in DASK)
+    assert [list(logger.handlers) for logger in loggers] == before

@@ -1,0 +1,560 @@
+"""Any order of work, death, takeover, rot, growth and repair leaves a store that says the truth, and ends with the same bytes.
+
+A process is a thread that stops before any one of its system calls: there it dies, or sleeps and wakes up when another run owns
+the store. The model is the store's files as bytes: a call changes those that it may change, wholly or not at all, or nothing.
+"""
+
+import io
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from cryovox.pipeline.repair import withdraw
+from cryovox.pipeline.verify import verify
+from cryovox.tasks.errors import LockLost, Refusal, StoreDamage
+from cryovox.tasks.grid import VoxelGrid
+from cryovox.tasks.store import closing, ledger, lock, template
+from cryovox.tasks.store.atomic import Writer
+from cryovox.tasks.store.findings import Cure
+from cryovox.tasks.store.layout import StoreLayout, read_layout, run_folder
+from cryovox.tasks.store.read import read_frames
+from cryovox.tasks.store.shard import write_shard
+from cryovox.tasks.values import Bricks, FrameRecord, FrameStatus, ShardRecord
+
+GRID = VoxelGrid((16, 16, 32), 1.25)
+SIZES = (11, 12, 15)
+"""Frames, two a shard: the last of 11 and of 15 holds one."""
+EMPTY, SKIPPED = (2, 4, 5), (7,)
+"""Frames without a voxel, of which 4 and 5 are a whole shard; and one that was left out."""
+TALLY: Counter[str] = Counter()
+
+
+class Killed(BaseException):
+    """The process is no more: not an error that anything may handle."""
+
+
+class Process(threading.Thread):
+    """Does `work`, and stands still before its `step`-th system call that changes a file."""
+
+    def __init__(self, work: Callable[[], object], step: int):
+        super().__init__(daemon=True)
+        self.work, self.left, self.dead, self.torn = work, step, False, False
+        self.still, self.on, self.over = threading.Event(), threading.Event(), False
+        self.owners: list[str] = []
+        self.answer: object = None
+        self.error: BaseException | None = None
+        self.start()
+        self.still.wait()
+
+    def run(self) -> None:
+        try:
+            self.answer = self.work()
+        except BaseException as error:  # what came of it is looked at by whoever started it
+            self.error = error
+        self.over = True
+        self.still.set()
+
+    def before_a_call(self, descriptor: int | None = None) -> None:
+        self.left -= 1
+        if self.left == 0 and not self.dead:
+            self.still.set()
+            self.on.wait()
+            if self.dead and self.torn and descriptor is not None:
+                os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+        if self.dead:
+            raise Killed
+
+    def ends(self, dead: bool, torn: bool = False) -> BaseException | None:
+        """Goes on, or dies here, with a file half written where it is at one."""
+        self.dead, self.torn = dead, torn
+        self.on.set()
+        self.join()
+        return self.error
+
+
+def _hooked(patches: list, module, name: str, changes=lambda *a, **k: True, known=None) -> None:
+    real = known or getattr(module, name)
+
+    def call(*arguments, **more):
+        process = threading.current_thread()
+        if isinstance(process, Process) and changes(*arguments, **more):
+            process.before_a_call(arguments[0] if name == "fsync" and os.path.isfile(f"/proc/self/fd/{arguments[0]}") else None)
+        return real(*arguments, **more)
+
+    patches.append(mock.patch.object(module, name, call))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _world():
+    """System calls are seen; nothing waits for the disk; an owner is dead where this test says so, or silent for long."""
+    patches: list = []
+    for name in ("replace", "rename", "unlink", "mkdir", "rmdir", "link"):
+        _hooked(patches, os, name)
+    _hooked(patches, os, "fsync", known=lambda descriptor: None)
+    _hooked(patches, os, "open", lambda path, flags, *a, **k: flags & os.O_CREAT)
+    _hooked(patches, io, "open", lambda file, mode="r", *a, **k: mode[0] in "xwa")
+    patches.append(mock.patch.object(lock, "_surely_dead", lambda owner, me: owner.uuid in DEAD))
+    patches.append(mock.patch.object(lock, "silent_for", lambda file: 1e4))
+    patches.append(mock.patch.object(lock.Heartbeat, "start", lambda self: None))
+    myself, made = lock._myself, template._made
+
+    def named():
+        owner, process = myself(), threading.current_thread()
+        if isinstance(process, Process):
+            process.owners.append(owner.uuid)
+        return owner
+
+    def copied(writer, beginning):
+        n = beginning.layout.n_frames
+        if n not in BEGUN:
+            BEGUN[n] = Path(tempfile.mkdtemp()) / "begun"
+            shutil.copytree(made(writer, beginning), BEGUN[n])
+        shutil.rmtree(writer.folder / "begun", ignore_errors=True)
+        return shutil.copytree(BEGUN[n], writer.folder / "begun")
+
+    patches += [mock.patch.object(lock, "_myself", named), mock.patch.object(template, "_made", copied)]
+    for patch in patches:
+        patch.start()
+    yield
+    for patch in patches:
+        patch.stop()
+    for folder in BEGUN.values():
+        shutil.rmtree(folder.parent)
+    print("\n" + ", ".join(f"{n} {what}" for what, n in sorted(TALLY.items())))
+
+
+BEGUN: dict[int, Path] = {}
+"""The empty stores: Zarr takes most of a second for twenty."""
+DEAD: set[str] = set()
+
+
+def layout_of(n: int) -> StoreLayout:
+    return StoreLayout(GRID, n, "float32", 2)
+
+
+def beginning_of(n: int) -> template.Beginning:
+    return template.Beginning(layout_of(n), {"recipe": "r", "frames": n})
+
+
+def frame_values(frame: int) -> np.ndarray:
+    """(bricks, 16, 16, 16): none, one or both of a frame."""
+    rng = np.random.default_rng(frame)
+    if frame in SKIPPED:
+        return np.full((2, 16, 16, 16), np.nan, np.float32)
+    return rng.normal(size=(0 if frame in EMPTY else 1 + frame % 2, 16, 16, 16)).astype(np.float32)
+
+
+def volume(frame: int) -> np.ndarray:
+    dense = np.zeros(GRID.shape, np.float32)
+    for x, values in enumerate(frame_values(frame)):
+        dense[:, :, 16 * x : 16 * (x + 1)] = values
+    return dense
+
+
+def made(writer: Writer, n: int, shard: int) -> None:
+    """What a worker does."""
+    layout = layout_of(n)
+    frames = layout.frames_of(shard)
+    each = [frame_values(frame) for frame in frames]
+    places = [(i, x) for i, values in enumerate(each) for x in range(len(values))]
+    indices = np.array([(0, 0, x) for _, x in places], np.int64).reshape(-1, 3)
+    bricks = Bricks(len(frames), np.array([i for i, _ in places], np.int64), indices, np.concatenate(each))
+    size, digest = write_shard(writer, layout, shard, bricks)
+    records = tuple(record_of(frame) for frame in frames)
+    ledger.commit(writer, layout, ShardRecord(shard, frames.start, records, size, digest, "xla"))
+
+
+def record_of(frame: int) -> FrameRecord:
+    nan, eye = float("nan"), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, frame / 3))
+    if frame in SKIPPED:
+        return FrameRecord(FrameStatus.SKIPPED, 0, frame, nan, eye, (nan,) * 3, nan, nan, nan, nan, nan, nan, "it is bad")
+    dense = volume(frame).astype(float)
+    facts = (float(dense.sum()), float(dense.min()), float(dense.max()), 212.5, 212.5, 1e-9)
+    return FrameRecord(FrameStatus.DONE, 0, frame, 0.5 * frame, eye, (0.1, -2.0, 1e-30), *facts)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def gathered(name: str) -> bool:
+    """Whether it is made of the ledger when the store is closed."""
+    return name.startswith(tuple(f"{node}/c/" for node in ("t", *(f"frame/{name}" for name in template.FRAME_ARRAYS))))
+
+
+@lru_cache
+def golden(n: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """(begun, finished): every file of a store that nobody disturbed."""
+    with tempfile.TemporaryDirectory() as folder:
+        writer = Writer.begin(Path(folder) / "a.zarr", "run")
+        template.create(writer, beginning_of(n))
+        begun = tree(writer.store)
+        for shard in range(layout_of(n).n_shards):
+            made(writer, n, shard)
+        closing.finish(writer, layout_of(n))
+        return begun, tree(writer.store)
+
+
+class Store(RuleBasedStateMachine):
+    """`disk`: the files as they must be, rot included; None where there is no store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.path = self.folder / "a.zarr"
+        self.disk: dict[str, bytes] | None = None
+        self.n, self.growing, self.complete = SIZES[0], False, False
+        self.zombies: list[Process] = []
+        self.lock: lock.RunLock
+        self.takes_the_lock()
+        TALLY["examples"] += 1
+
+    # what a process does, and how it ends
+
+    @property
+    def layout(self) -> StoreLayout:
+        return layout_of(self.n)
+
+    @property
+    def writer(self) -> Writer:
+        return Writer.of(self.path, self.lock.uuid)
+
+    def takes_the_lock(self, step: int = 0) -> None:
+        process = Process(lambda: lock.acquire(run_folder(self.path), take_over=True), step)
+        if not process.over:
+            TALLY["kills"] += 1
+            assert isinstance(process.ends(dead=True, torn=step % 2 == 0), Killed)
+            DEAD.update(process.owners)
+            process = Process(lambda: lock.acquire(run_folder(self.path), take_over=True), 0)
+        assert process.error is None, process.error
+        assert isinstance(process.answer, lock.RunLock)
+        self.lock = process.answer
+
+    def does(self, work: Callable[[], object], after: Mapping[str, bytes | None], step: int = 0, wakes: bool = False) -> bool:
+        """`work` in a process of its own changes these files (None: gone), and no other; whether it came to its end. Where it
+        does not, each is as it was or as it is to be, and another run takes the store over."""
+        before, process = self.disk or {}, Process(work, step)
+        if process.over and process.error is not None:
+            raise process.error
+        ended = process.over
+        if not ended and wakes:
+            self.zombies.append(process)
+        elif not ended:
+            TALLY["kills"] += 1
+            assert isinstance(process.ends(dead=True, torn=step % 2 == 0), Killed)
+            DEAD.add(self.lock.uuid)
+        found = tree(self.path) if self.path.exists() else {}
+        assert before or not found or found == after  # a half-made store is never seen
+        for name in {*before, *after, *found}:
+            wanted = [after[name] if name in after else before.get(name)]
+            if not ended:
+                wanted.append(before.get(name))
+            assert found.get(name) in wanted, name
+        self.disk = found or None
+        if not ended:
+            self.takes_the_lock(step // 3)
+        return ended
+
+    # what the model knows
+
+    def record(self, shard: int) -> str:
+        return f"ledger/{self.layout.record_key(shard)}"
+
+    def shard(self, shard: int) -> str:
+        return f"potential/{self.layout.shard_key(shard)}"
+
+    def owner(self, name: str) -> int | str:
+        """The shard whose file or record it is, or the file itself."""
+        return next((s for s in range(self.layout.n_shards) if name in (self.shard(s), self.record(s))), name)
+
+    def damage(self) -> set[str]:
+        """Files that are not what they must be."""
+        (begun, finished), found = golden(self.n), self.disk or {}
+        wrong = set()
+        for name in {*found, *finished}:
+            owner = self.owner(name)
+            if self.complete or name not in finished:
+                right = [finished.get(name)]
+            elif isinstance(owner, int):
+                right = [finished.get(name)] if self.record(owner) in found else [found.get(name)]
+            else:  # or gathered by a run that died before it closed the store
+                right = [begun.get(name), *([finished[name]] if gathered(name) else [])]
+            if found.get(name) not in right:
+                wrong.add(name)
+        # a shard of zeros has no file
+        zeros = {self.shard(s) for s in range(self.layout.n_shards)} - {*finished}
+        return wrong - {name for name in zeros if self.record(self.owner(name)) not in found and not self.complete}  # type: ignore
+
+    def visible(self) -> set[int | str]:
+        """Whose damage is seen without reading a voxel."""
+        found, right = self.disk or {}, golden(self.n)[1]
+        shards = {self.shard(s) for s in range(self.layout.n_shards)}
+        hidden = {n for n in shards if len(found.get(n, b"")) == len(right.get(n, b"")) and (n in found) == (n in right)}
+        return {self.owner(name) for name in self.damage() - hidden}
+
+    def there(self) -> bool:
+        """A store that a run would go on with."""
+        return self.disk is not None and not self.growing and not {"zarr.json", "potential/zarr.json"} & self.damage()
+
+    def undone(self) -> list[int]:
+        return [s for s in range(self.layout.n_shards) if self.record(s) not in (self.disk or {})]
+
+    # the rules
+
+    steps, wakes = st.integers(0, 40), st.booleans()
+
+    @precondition(lambda self: self.disk is None)
+    @rule(step=steps, wakes=wakes)
+    def begins(self, step: int, wakes: bool) -> None:
+        writer, n = self.writer, self.n
+        self.does(lambda: template.create(writer, beginning_of(n)), golden(n)[0], step, wakes)
+
+    @precondition(lambda self: self.there() and self.undone())
+    @rule(data=st.data(), step=st.integers(0, 16), wakes=wakes)
+    def makes_a_shard(self, data: st.DataObject, step: int, wakes: bool) -> None:
+        shard = data.draw(st.sampled_from(self.undone()))
+        right, writer, n = golden(self.n)[1], self.writer, self.n
+        name, record = self.shard(shard), self.record(shard)
+        self.does(lambda: made(writer, n, shard), {name: right.get(name), record: right[record]}, step, wakes)
+        assert self.disk is not None
+        if record in self.disk:
+            assert self.disk.get(name) == right.get(name)  # the record comes last
+
+    @precondition(there)
+    @rule(step=st.integers(0, 12), wakes=wakes)
+    def resumes(self, step: int, wakes: bool) -> None:
+        """Shards without a record are named; damage that is visible is withdrawn."""
+        layout, writer, missing = self.layout, self.writer, set(self.undone())
+        damaged = {s for s in self.visible() if isinstance(s, int)} - missing
+
+        def work() -> None:
+            todo, found = ledger.pending(self.path, layout)
+            assert (set(todo), set(found)) == (missing | damaged, damaged)
+            for shard in found:
+                ledger.withdraw(writer, layout, shard)
+
+        self.does(work, {self.record(s): None for s in damaged}, step, wakes)
+
+    @precondition(there)
+    @rule(step=st.integers(0, 130), wakes=wakes)
+    def finishes(self, step: int, wakes: bool) -> None:
+        layout, writer, right = self.layout, self.writer, golden(self.n)[1]
+        unfit = bool(self.undone()) or any((self.disk or {})[self.record(s)] != right[self.record(s)] for s in range(layout.n_shards))
+        small = {name for name in self.damage() if name in right and isinstance(self.owner(name), str)}
+        changes: dict[str, bytes | None] = {} if unfit else {name: right[name] for name in right if gathered(name)}
+        if unfit or (self.complete and any(not gathered(name) for name in small)):
+
+            def refused() -> None:
+                with pytest.raises(StoreDamage):
+                    closing.finish(writer, layout)
+
+            self.does(refused, changes)
+            return
+        self.does(lambda: closing.finish(writer, layout), {**changes, "zarr.json": right["zarr.json"]}, step, wakes)
+        self.complete = (self.disk or {})["zarr.json"] == right["zarr.json"]
+
+    @precondition(lambda self: self.growing or (self.there() and not self.damage() and self.n != SIZES[-1]))
+    @rule(step=st.integers(0, 130), wakes=wakes)
+    def grows(self, step: int, wakes: bool) -> None:
+        assert read_layout(self.path)[0].n_frames in SIZES  # what a run that extends asks first
+        before, writer, n = self.layout, self.writer, SIZES[SIZES.index(self.n) + 1]
+        changes: dict[str, bytes | None] = {name: None for name in golden(self.n)[1] if gathered(name)}
+        changes |= golden(n)[0]
+
+        def work() -> None:
+            if before.n_frames % before.frames_per_shard:
+                ledger.withdraw(writer, before, before.n_shards - 1)
+            template.renew(writer, beginning_of(n))
+
+        if before.n_frames % before.frames_per_shard:
+            changes[self.record(before.n_shards - 1)] = None
+        self.growing = not self.does(work, changes, step, wakes)
+        if not self.growing:
+            self.n, self.complete = n, False
+
+    @precondition(there)
+    @rule(data=st.data(), how=st.sampled_from(["flip", "cut", "longer", "gone", "zeros", "swap", "stray"]))
+    def rots(self, data: st.DataObject, how: str) -> None:
+        disk = self.disk
+        assert disk is not None
+        recorded = [s for s in range(self.layout.n_shards) if s not in self.undone()]
+        shards = sorted(n for n in map(self.shard, recorded) if n in disk)
+        records = sorted(map(self.record, recorded))
+        if how == "stray":
+            name = data.draw(st.sampled_from(["stray", "potential/junk", "potential/c.99.0.0.0", "ledger/c.99.0", "ledger/.x"]))
+            (self.path / name).write_bytes(b"stray")
+            disk[name] = b"stray"
+        elif how == "swap":
+            kind = data.draw(st.sampled_from([kind for kind in (shards, records) if len(kind) > 1] or [[]]))
+            if kind:
+                a, b = data.draw(st.permutations(kind))[:2]
+                disk[a], disk[b] = disk[b], disk[a]
+                for name in (a, b):
+                    (self.path / name).write_bytes(disk[name])
+        else:
+            # of a store that is not closed nobody knows its small files' digests
+            small = sorted(n for n in disk if isinstance(self.owner(n), str)) if self.complete else []
+            kind = data.draw(st.sampled_from([kind for kind in (shards, records, small) if kind] or [[]]))
+            if kind:
+                name = data.draw(st.sampled_from(kind))
+                self.spoils(name, how, data)
+
+    def spoils(self, name: str, how: str, data: st.DataObject) -> None:
+        assert self.disk is not None
+        old = self.disk[name]
+        # another digit in a record, or in the root, is valid JSON: not every one of those is found
+        place = 0 if name.startswith("ledger/c.") or name == "zarr.json" else data.draw(st.integers(0, len(old) - 1))
+        new = bytearray(old)
+        new[place] ^= 1 << data.draw(st.integers(0, 7))
+        spoilt = {"flip": bytes(new), "cut": old[:place], "longer": old + b"x", "zeros": bytes(len(old))}.get(how)
+        if spoilt == old:
+            return
+        if spoilt is None:
+            (self.path / name).unlink()
+            del self.disk[name]
+        else:
+            (self.path / name).write_bytes(spoilt)
+            self.disk[name] = spoilt
+
+    @precondition(lambda self: self.disk is not None and not self.growing)
+    @rule(deep=st.booleans())
+    def verifies(self, deep: bool) -> None:
+        """Every damage and nothing else; without reading a voxel, what can be seen so."""
+        found = verify(self.path, deep, lambda: None, running=False)
+        named = {finding.path if finding.shard is None else finding.shard for finding in found.findings}
+        every = {self.owner(name) for name in self.damage()}
+        assert named == every if deep else self.visible() <= named <= every
+        assert sum(found.frames.values()) == self.n
+
+    @precondition(lambda self: self.disk is not None and not self.growing)
+    @rule(steps=st.tuples(st.integers(0, 30), st.integers(0, 120)), wakes=wakes)
+    def repairs(self, steps: tuple[int, int], wakes: bool) -> None:
+        """As `verify --repair` begins: shards are withdrawn, strangers moved aside, metadata written anew."""
+        writer, found = self.writer, verify(self.path, True, lambda: None, running=False)
+        begun, finished = golden(self.n)
+        damaged = {self.owner(name) for name in self.damage()}
+        gone = {name for s in damaged if isinstance(s, int) for name in (self.shard(s), self.record(s))}
+        gone |= {name for name in damaged if isinstance(name, str) and name not in finished}
+        if not self.does(lambda: withdraw(writer, found), dict.fromkeys(gone), steps[0], wakes):
+            return
+        if any(finding.cure is Cure.RENEW for finding in found.findings):
+            changes = {name: None for name in finished if gathered(name)} | begun
+            beginning = beginning_of(self.n)
+            self.does(lambda: template.renew(writer, beginning), changes, steps[1], wakes)
+            self.complete = self.complete and (self.disk or {}).get("zarr.json") != begun["zarr.json"]
+
+    @precondition(lambda self: self.zombies)
+    @rule(data=st.data())
+    def wakes_up(self, data: st.DataObject) -> None:
+        """The one who wakes up when another run owns the store changes no byte of it."""
+        zombie = self.zombies.pop(data.draw(st.integers(0, len(self.zombies) - 1)))
+        TALLY["zombies"] += 1
+        error = zombie.ends(dead=False)
+        assert error is None or isinstance(error, LockLost), repr(error)
+        TALLY["of them told that the lock is lost"] += error is not None
+        assert (tree(self.path) if self.path.exists() else {}) == (self.disk or {})
+
+    @rule()
+    def a_second_run_is_refused(self) -> None:
+        with pytest.raises(Refusal):
+            lock.acquire(run_folder(self.path))
+
+    @precondition(lambda self: self.there())
+    @rule()
+    def reads_what_is_damaged(self) -> None:
+        """Voxels of a frame are those that were written, or there are none."""
+        found, right = self.disk or {}, golden(self.n)[1]
+        for shard in sorted({s for s in map(self.owner, self.damage()) if isinstance(s, int)} - set(self.undone())):
+            name, frames = self.shard(shard), self.layout.frames_of(shard)
+            if found.get(name) in [right.get(self.shard(s)) for s in range(self.layout.n_shards) if s != shard]:
+                continue  # the shard of another place, as long: each read would have to read all of it
+            for frame in set(frames).difference(SKIPPED):
+                try:
+                    voxels = read_frames(self.path, [frame])[0]
+                except StoreDamage:
+                    continue
+                assert found[self.record(shard)] == right[self.record(shard)]
+                np.testing.assert_array_equal(voxels, volume(frame))
+
+    @invariant()
+    def tells_the_truth(self) -> None:
+        TALLY["steps"] += 1
+        if not self.there():
+            return
+        damaged, visible, n_frames = {self.owner(name) for name in self.damage()}, self.visible(), self.layout.frames_of
+        said = ledger.survey(self.path, self.layout)
+        trusted = [s for s in range(self.layout.n_shards) if s not in visible and s not in self.undone()]
+        frames = [frame for s in trusted for frame in n_frames(s)]
+        skipped = len(set(frames).intersection(SKIPPED))
+        assert sum(said.frames.values()) == self.n
+        assert said.frames[FrameStatus.DONE] == len(frames) - skipped
+        assert said.frames[FrameStatus.SKIPPED] == skipped
+        assert said.frames[FrameStatus.FAILED] == 0
+        for shard in self.undone()[:1]:
+            with pytest.raises(ValueError, match="pending"):
+                read_frames(self.path, [n_frames(shard).start])
+        whole = [frame for s in trusted if s not in damaged for frame in n_frames(s) if frame not in SKIPPED]
+        np.testing.assert_array_equal(read_frames(self.path, whole), np.array([volume(f) for f in whole]).reshape(-1, *GRID.shape))
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[1] is None:
+                self.ends_well()
+        finally:
+            for zombie in self.zombies:
+                zombie.ends(dead=True)
+            shutil.rmtree(self.folder)
+
+    def ends_well(self) -> None:
+        """Whatever happened, the same run ends with the store that nobody disturbed."""
+        while self.zombies:
+            self.wakes_up(FIRST)
+        if self.disk is None:
+            self.begins(0, False)
+        if self.growing:
+            self.grows(0, False)
+        self.repairs((0, 0), False)
+        self.resumes(0, False)
+        for shard in self.undone():
+            made(self.writer, self.n, shard)
+        self.disk = tree(self.path)
+        self.finishes(0, False)
+        assert tree(self.path) == golden(self.n)[1]
+        assert verify(self.path, True, lambda: None, running=False).findings == ()
+        self.lock.release()
+        assert not {"lock", "unfinished"} & {path.name for path in run_folder(self.path).iterdir()}
+
+
+class First:
+    """Draws the least."""
+
+    def draw(self, strategy: st.SearchStrategy) -> int:
+        return 0
+
+
+FIRST: Any = First()
+COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
+
+
+def test_a_store_tells_the_truth_after_any_twenty_steps():
+    run_state_machine_as_test(Store, settings=settings(max_examples=60, stateful_step_count=20, derandomize=True, **COMMON))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+def test_a_store_tells_the_truth_after_any_thirty_steps_a_thousand_times():
+    run_state_machine_as_test(Store, settings=settings(max_examples=1000, stateful_step_count=30, **COMMON))
