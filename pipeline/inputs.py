@@ -30,7 +30,7 @@ def remembered(store: Path) -> LoadedRecipe:
         document = Document(str(file), said["recipe"], {})
         recipe = validated(recipe_kind(document.value), document)
         return LoadedRecipe(recipe, str(said["name"]), Path(said["folder"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refusal(
             Problem(
                 "nobody remembers where the store's inputs lie",

@@ -1,5 +1,6 @@
 """Refusals and faults: whose they are, what a person is told, and which may be retried."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,7 +20,14 @@ class Problem:
 
     def __str__(self) -> str:
         rows = [("where", self.where), ("got", self.got), ("wanted", self.wanted), ("fix", self.fix)]
-        return "\n".join([self.what, *(f"  {name + ':':<8}{text}" for name, text in rows if text)])
+        return _inert("\n".join([self.what, *(f"  {name + ':':<8}{text}" for name, text in rows if text)]))
+
+
+def _inert(text: str) -> str:
+    """Names in a file may hold what moves a terminal's cursor, or writes its title: it is shown, not obeyed."""
+    return "".join(
+        c if c == "\n" or not unicodedata.category(c).startswith("C") else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 class Refusal(Exception):

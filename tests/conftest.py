@@ -32,6 +32,39 @@ def x64():
     jax.config.update("jax_enable_x64", before)
 
 
+@pytest.fixture(scope="session")
+def lent():
+    """One decoding child for all tests that ask for it, which nobody closes before the end."""
+    from cryovox.tasks.decoding.sandbox import Sandbox
+
+    class Lent(Sandbox):
+        def close(self) -> None:
+            """Stays for the next test."""
+
+    sandbox = Lent()
+    yield sandbox
+    Sandbox.close(sandbox)
+
+
+@pytest.fixture(scope="session")
+def share_decoder(lent):
+    """`share_decoder(patch)`: whatever is opened in this process is read by the child that is lent; each takes half a second."""
+    from cryovox.pipeline import init, inspect
+    from cryovox.tasks.ensemble import inspection, reader, trajectory
+
+    def share(patch: pytest.MonkeyPatch) -> None:
+        for module in (init, inspect, inspection, reader, trajectory):
+            patch.setattr(module, "Sandbox", lambda *_: lent)
+
+    return share
+
+
+@pytest.fixture
+def one_decoder(share_decoder, monkeypatch) -> None:
+    """For one test."""
+    share_decoder(monkeypatch)
+
+
 def _beside(name: str):
     """A module that several tests share: tests are no package."""
     import sys

@@ -54,8 +54,9 @@ class SourceFile:
 def digest(path: Path, whole: bool = False, first: int | None = None) -> str:
     """What tells a file from another: `sha256:` of all of it up to 64 MiB, or where `whole`; else `sampled-sha256:`.
 
-    `first`: as if the file ended after so many bytes, for one that has grown. The sampled digest is the SHA-256 of the size (decimal) and of 64 evenly spaced blocks of 1 MiB, the first and the last
-    among them: a terabyte costs as much as 64 MiB. No time of change enters, so that copies of the same data give the same store.
+    `first`: as if the file ended after so many bytes, for one that has grown. The sampled digest is the SHA-256 of the size
+    (decimal) and of 64 evenly spaced blocks of 1 MiB, the first and the last among them: a terabyte costs as much as 64 MiB. No
+    time of change enters, so that copies of the same data give the same store.
     """
     size = path.stat().st_size if first is None else first
     with path.open("rb") as file:

@@ -9,7 +9,8 @@ import errno
 import os
 import shutil
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,14 +52,12 @@ class Writer:
         path = _with_folders(node, key)
         temporary = self.folder / f"{path.name}.{uuid.uuid4().hex}"
         try:
-            with temporary.open("xb", BUFFER) as file:
-                file.writelines(pieces)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            self._unless_taken_over(error)
-            raise
+            with self.fenced():
+                with temporary.open("xb", BUFFER) as file:
+                    file.writelines(pieces)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
         finally:
             # also for KeyboardInterrupt, which may fall between any two lines
             with suppress(OSError):
@@ -70,38 +69,36 @@ class Writer:
         path = node / key
         away = self.folder / f"{path.name}.{uuid.uuid4().hex}"
         try:
-            path.replace(away)
-        except OSError as error:
-            self._unless_taken_over(error)
-            if isinstance(error, FileNotFoundError):
-                return
-            raise
+            with self.fenced():
+                path.replace(away)
+        except FileNotFoundError:
+            return
         away.unlink(missing_ok=True)
         sync_folder(path.parent)
 
     def put_folder(self, folder: Path) -> None:
         """A whole store, made in `self.folder`, becomes the store, which is not there yet. Raises as `write` does."""
-        sync_tree(folder)
-        try:
+        with self.fenced():
+            sync_tree(folder)
             folder.rename(self.store)
-        except OSError as error:
-            self._unless_taken_over(error)
-            raise
         sync_folder(self.store.parent)
 
     def take_away(self) -> Path:
         """The store goes into `self.folder`; where it is then. Raises as `write` does."""
         away = self.folder / f"replaced.{uuid.uuid4().hex}"
-        try:
+        with self.fenced():
             self.store.rename(away)
-        except OSError as error:
-            self._unless_taken_over(error)
-            raise
         return away
 
-    def _unless_taken_over(self, error: OSError) -> None:
-        if error.errno in GONE and not self.folder.exists():
-            raise LockLost(f"{self.store} is another run's by now, or this run is over: it stops without writing") from error
+    @contextmanager
+    def fenced(self) -> Iterator[None]:
+        """What fails in the block since the run's folder was taken away is `LockLost`, and no missing file."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in GONE and not self.folder.exists():
+                raise LockLost(f"{self.store} is another run's by now, or this run is over: it stops without writing") from error
+            raise
 
 
 def unfinished(run_folder: Path, lock: str) -> Path:

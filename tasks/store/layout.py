@@ -185,11 +185,12 @@ def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
     try:
         attributes = own_attributes(path)
         check_schema(path, attributes)
-        layout = layout_of_array(path)
+        layout, of_array = layout_of(attributes["layout"]), layout_of_array(path)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise Refusal(not_ours(path, f"{type(error).__name__}: {error}")) from error
-    if attributes.get("layout") != plain_layout(layout):
-        raise Refusal(not_ours(path, f"potential/zarr.json is of another store: {json.dumps(plain_layout(layout))}"))
+    # a run that made room for more frames may have been killed before the root said so
+    if replace(of_array, n_frames=layout.n_frames) != layout or of_array.n_frames < layout.n_frames:
+        raise Refusal(not_ours(path, f"potential/zarr.json is of another store: {json.dumps(plain_layout(of_array))}"))
     return layout, attributes
 
 

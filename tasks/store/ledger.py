@@ -1,8 +1,9 @@
 """The ledger: one atomic, readable record a shard, whose writing is the only commit point.
 
 The record of shard i is the file `ledger/c.<i>.0`: JSON, padded with spaces and a newline to the same R bytes for every
-shard, which makes the folder a plain Zarr array (uint8, one row a shard). Numbers are written as Python's `repr`, so floats
-come back to the last bit; those that are not finite are the strings "nan", "inf", "-inf", since JSON has none.
+shard, which makes the folder a plain Zarr array (uint8, one row a shard). It begins with a checksum of all its bytes. Numbers
+are written as Python's `repr`, so floats come back to the last bit; those that are not finite are the strings "nan", "inf",
+"-inf", since JSON has none.
 """
 
 import json
@@ -14,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from google_crc32c import value as crc32c
 
 from ..errors import Problem, StoreDamage
 from ..values import Accuracy, FrameRecord, FrameStatus, ShardRecord
@@ -57,9 +60,11 @@ def commit(writer: Writer, layout: StoreLayout, record: ShardRecord) -> None:
             f"the record {len(record.frames)} from {record.first_frame}"
         )
     text = json.dumps(_to_json(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    text = _HEAD + _UNKNOWN + b'",' + text.removeprefix(b"{")
     if len(text) >= layout.record_bytes:
         raise ValueError(f"the record of shard {record.shard} takes {len(text)} of {layout.record_bytes - 1} bytes")
-    writer.write(writer.store / "ledger", layout.record_key(record.shard), text.ljust(layout.record_bytes - 1) + b"\n")
+    data = text.ljust(layout.record_bytes - 1) + b"\n"
+    writer.write(writer.store / "ledger", layout.record_key(record.shard), _HEAD, _checksum(data), data[_CHECKED:])
 
 
 def read(path: Path, layout: StoreLayout, shard: int) -> ShardRecord | None:
@@ -73,6 +78,8 @@ def read(path: Path, layout: StoreLayout, shard: int) -> ShardRecord | None:
     try:
         if len(data) != layout.record_bytes:
             raise ValueError(f"{len(data)} bytes")
+        if data[: len(_HEAD)] != _HEAD or data[len(_HEAD) : _CHECKED] != _checksum(data):
+            raise ValueError("a wrong checksum")
         record = _from_json(json.loads(data.rstrip()))  # the padding is most of a record
         if (record.shard, record.first_frame, len(record.frames)) != (shard, frames.start, len(frames)):
             raise ValueError(f"shard {record.shard} with {len(record.frames)} frames from {record.first_frame}")
@@ -181,6 +188,15 @@ def _with_record(path: Path, layout: StoreLayout) -> list[int]:
     except FileNotFoundError:
         return []
     return sorted(n for n in numbers if n < layout.n_shards)
+
+
+_HEAD, _UNKNOWN = b'{"crc32c":"', b"0" * 8
+_CHECKED = len(_HEAD) + len(_UNKNOWN)
+
+
+def _checksum(data: bytes) -> bytes:
+    """Eight hexadecimal digits: of all bytes of a record, where its own are zeros."""
+    return f"{crc32c(_HEAD + _UNKNOWN + data[_CHECKED:]):08x}".encode()
 
 
 _RECORD = re.compile(r"c\.(0|[1-9][0-9]{0,17})\.0")

@@ -1,5 +1,6 @@
 """The root's metadata: OME-NGFF for everyone's viewers, and what this program says of its store."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -8,8 +9,8 @@ from jaxtyping import Float
 
 from .layout import SCHEMA, StoreLayout, plain_layout
 
-OWN = ("schema", "complete", "layout")
-"""Attributes that this file writes."""
+OWN = ("schema", "complete", "layout", "digest")
+"""Attributes that this file writes; `digest` is the SHA-256 of all the others and of `ome`: nobody else holds the recipe."""
 
 
 def root_text(layout: StoreLayout, attributes: dict[str, Any], times: Float[np.ndarray, " n"] | None = None) -> bytes:
@@ -27,6 +28,7 @@ def _text(layout: StoreLayout, attributes: dict[str, Any], times: Float[np.ndarr
         raise ValueError(f"the store itself writes the attributes {taken}")
     ours = {"schema": SCHEMA, "complete": complete, "layout": plain_layout(layout), **attributes}
     root = {"attributes": {"ome": _ome(layout, times), "cryovox": ours}, "zarr_format": 3, "node_type": "group"}
+    ours["digest"] = hashlib.sha256(json.dumps(root, sort_keys=True, allow_nan=False).encode()).hexdigest()
     return json.dumps(root, indent=2, allow_nan=False).encode()
 
 

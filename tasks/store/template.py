@@ -111,7 +111,8 @@ def renew(writer: Writer, beginning: Beginning) -> None:
                     writer.remove(stale.parent, stale.name)
         root = wanted.pop(ROOT)
         for name, file in (*wanted.items(), (ROOT, root)):
-            place, data = writer.store / name, file.read_bytes()
+            with writer.fenced():
+                place, data = writer.store / name, file.read_bytes()
             if not (place.is_file() and place.read_bytes() == data):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 writer.write(place.parent, place.name, data)
@@ -127,10 +128,11 @@ def _made(writer: Writer, beginning: Beginning) -> Path:
     folder = writer.folder / "begun"
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        folder.mkdir()
-        _make_nodes(folder, beginning)
-        _make_frames(folder, beginning, columns)
-        (folder / ROOT).write_bytes(root)
+        with writer.fenced():
+            folder.mkdir()
+            _make_nodes(folder, beginning)
+            _make_frames(folder, beginning, columns)
+            (folder / ROOT).write_bytes(root)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -146,32 +146,15 @@ def bench(tmp_path, monkeypatch, specimen) -> Bench:
     return made
 
 
-@pytest.fixture(scope="session")
-def lent():
-    """One decoding child for all cases, which nobody closes before the end."""
-    from cryovox.tasks.decoding.sandbox import Sandbox
-
-    class Lent(Sandbox):
-        def close(self) -> None:
-            """Stays for the next case."""
-
-    sandbox = Lent()
-    yield sandbox
-    Sandbox.close(sandbox)
-
-
 @pytest.fixture
-def command(monkeypatch, capfd, lent) -> Callable[..., tuple[int, str, str]]:
+def command(monkeypatch, capfd, one_decoder) -> Callable[..., tuple[int, str, str]]:
     """Exit code, output and complaints of `cryovox ARGUMENTS` in this process, which never gets as far as a cluster."""
-    from cryovox.pipeline import inspect, run
+    from cryovox.pipeline import run
     from cryovox.pipeline.cli import main
-    from cryovox.tasks.ensemble import reader, trajectory
 
     def no_cluster(*_: object) -> None:
         raise AssertionError("the input was taken: a cluster would be started now")
 
-    for module in (trajectory, reader, inspect):
-        monkeypatch.setattr(module, "Sandbox", lambda *_: lent)
     monkeypatch.setattr(run, "_cluster", no_cluster)
 
     def call(*arguments: str | Path) -> tuple[int, str, str]:

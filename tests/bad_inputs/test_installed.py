@@ -55,6 +55,7 @@ def test_refused_before_anything_is_created(bench, says, case):
     assert bench.listing() == before
 
 
+@pytest.mark.slow
 def test_a_bad_frame_ends_a_run_with_4_and_leaves_nothing(bench, says):
     """Found by a worker of a real cluster, before a store is begun."""
     bench.dcd("t.dcd", bench.frames(lambda points: np.copyto(points, np.nan)))

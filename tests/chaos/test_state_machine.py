@@ -1,21 +1,17 @@
 """Any order of work, death, takeover, rot, growth and repair leaves a store that says the truth, and ends with the same bytes.
 
-A process is a thread that stops before any one of its system calls: there it dies, or sleeps and wakes up when another run owns
-the store. The model is the store's files as bytes: a call changes those that it may change, wholly or not at all, or nothing.
+A process stops before any one of its system calls: there it dies, or sleeps and wakes up when another run owns the store. The
+model is the store's files as bytes: a call changes those that it may change, wholly or not at all, and nothing else.
 """
 
-import io
-import os
 import shutil
 import sys
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -26,187 +22,36 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cryovox.pipeline.repair import withdraw
 from cryovox.pipeline.verify import verify
 from cryovox.tasks.errors import LockLost, Refusal, StoreDamage
-from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store import closing, ledger, lock, template
 from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.findings import Cure
 from cryovox.tasks.store.layout import StoreLayout, read_layout, run_folder
 from cryovox.tasks.store.read import read_frames
-from cryovox.tasks.store.shard import write_shard
-from cryovox.tasks.values import Bricks, FrameRecord, FrameStatus, ShardRecord
+from cryovox.tasks.values import FrameStatus
 
-GRID = VoxelGrid((16, 16, 32), 1.25)
-SIZES = (11, 12, 15)
-"""Frames, two a shard: the last of 11 and of 15 holds one."""
-EMPTY, SKIPPED = (2, 4, 5), (7,)
-"""Frames without a voxel, of which 4 and 5 are a whole shard; and one that was left out."""
+
+def _beside(name: str) -> Any:
+    """Tests are no package."""
+    spec = spec_from_file_location(f"chaos_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+processes, tiny = _beside("processes"), _beside("tiny_store")
+GRID, SIZES, SKIPPED = tiny.GRID, tiny.SIZES, tiny.SKIPPED
+golden, gathered, layout_of, beginning_of, made, tree, volume = (
+    getattr(tiny, name) for name in ("golden", "gathered", "layout_of", "beginning_of", "made", "tree", "volume")
+)
 TALLY: Counter[str] = Counter()
 
 
-class Killed(BaseException):
-    """The process is no more: not an error that anything may handle."""
-
-
-class Process(threading.Thread):
-    """Does `work`, and stands still before its `step`-th system call that changes a file."""
-
-    def __init__(self, work: Callable[[], object], step: int):
-        super().__init__(daemon=True)
-        self.work, self.left, self.dead, self.torn = work, step, False, False
-        self.still, self.on, self.over = threading.Event(), threading.Event(), False
-        self.owners: list[str] = []
-        self.answer: object = None
-        self.error: BaseException | None = None
-        self.start()
-        self.still.wait()
-
-    def run(self) -> None:
-        try:
-            self.answer = self.work()
-        except BaseException as error:  # what came of it is looked at by whoever started it
-            self.error = error
-        self.over = True
-        self.still.set()
-
-    def before_a_call(self, descriptor: int | None = None) -> None:
-        self.left -= 1
-        if self.left == 0 and not self.dead:
-            self.still.set()
-            self.on.wait()
-            if self.dead and self.torn and descriptor is not None:
-                os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
-        if self.dead:
-            raise Killed
-
-    def ends(self, dead: bool, torn: bool = False) -> BaseException | None:
-        """Goes on, or dies here, with a file half written where it is at one."""
-        self.dead, self.torn = dead, torn
-        self.on.set()
-        self.join()
-        return self.error
-
-
-def _hooked(patches: list, module, name: str, changes=lambda *a, **k: True, known=None) -> None:
-    real = known or getattr(module, name)
-
-    def call(*arguments, **more):
-        process = threading.current_thread()
-        if isinstance(process, Process) and changes(*arguments, **more):
-            process.before_a_call(arguments[0] if name == "fsync" and os.path.isfile(f"/proc/self/fd/{arguments[0]}") else None)
-        return real(*arguments, **more)
-
-    patches.append(mock.patch.object(module, name, call))
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _world():
-    """System calls are seen; nothing waits for the disk; an owner is dead where this test says so, or silent for long."""
-    patches: list = []
-    for name in ("replace", "rename", "unlink", "mkdir", "rmdir", "link"):
-        _hooked(patches, os, name)
-    _hooked(patches, os, "fsync", known=lambda descriptor: None)
-    _hooked(patches, os, "open", lambda path, flags, *a, **k: flags & os.O_CREAT)
-    _hooked(patches, io, "open", lambda file, mode="r", *a, **k: mode[0] in "xwa")
-    patches.append(mock.patch.object(lock, "_surely_dead", lambda owner, me: owner.uuid in DEAD))
-    patches.append(mock.patch.object(lock, "silent_for", lambda file: 1e4))
-    patches.append(mock.patch.object(lock.Heartbeat, "start", lambda self: None))
-    myself, made = lock._myself, template._made
-
-    def named():
-        owner, process = myself(), threading.current_thread()
-        if isinstance(process, Process):
-            process.owners.append(owner.uuid)
-        return owner
-
-    def copied(writer, beginning):
-        n = beginning.layout.n_frames
-        if n not in BEGUN:
-            BEGUN[n] = Path(tempfile.mkdtemp()) / "begun"
-            shutil.copytree(made(writer, beginning), BEGUN[n])
-        shutil.rmtree(writer.folder / "begun", ignore_errors=True)
-        return shutil.copytree(BEGUN[n], writer.folder / "begun")
-
-    patches += [mock.patch.object(lock, "_myself", named), mock.patch.object(template, "_made", copied)]
-    for patch in patches:
-        patch.start()
-    yield
-    for patch in patches:
-        patch.stop()
-    for folder in BEGUN.values():
-        shutil.rmtree(folder.parent)
-    print("\n" + ", ".join(f"{n} {what}" for what, n in sorted(TALLY.items())))
-
-
-BEGUN: dict[int, Path] = {}
-"""The empty stores: Zarr takes most of a second for twenty."""
-DEAD: set[str] = set()
-
-
-def layout_of(n: int) -> StoreLayout:
-    return StoreLayout(GRID, n, "float32", 2)
-
-
-def beginning_of(n: int) -> template.Beginning:
-    return template.Beginning(layout_of(n), {"recipe": "r", "frames": n})
-
-
-def frame_values(frame: int) -> np.ndarray:
-    """(bricks, 16, 16, 16): none, one or both of a frame."""
-    rng = np.random.default_rng(frame)
-    if frame in SKIPPED:
-        return np.full((2, 16, 16, 16), np.nan, np.float32)
-    return rng.normal(size=(0 if frame in EMPTY else 1 + frame % 2, 16, 16, 16)).astype(np.float32)
-
-
-def volume(frame: int) -> np.ndarray:
-    dense = np.zeros(GRID.shape, np.float32)
-    for x, values in enumerate(frame_values(frame)):
-        dense[:, :, 16 * x : 16 * (x + 1)] = values
-    return dense
-
-
-def made(writer: Writer, n: int, shard: int) -> None:
-    """What a worker does."""
-    layout = layout_of(n)
-    frames = layout.frames_of(shard)
-    each = [frame_values(frame) for frame in frames]
-    places = [(i, x) for i, values in enumerate(each) for x in range(len(values))]
-    indices = np.array([(0, 0, x) for _, x in places], np.int64).reshape(-1, 3)
-    bricks = Bricks(len(frames), np.array([i for i, _ in places], np.int64), indices, np.concatenate(each))
-    size, digest = write_shard(writer, layout, shard, bricks)
-    records = tuple(record_of(frame) for frame in frames)
-    ledger.commit(writer, layout, ShardRecord(shard, frames.start, records, size, digest, "xla"))
-
-
-def record_of(frame: int) -> FrameRecord:
-    nan, eye = float("nan"), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, frame / 3))
-    if frame in SKIPPED:
-        return FrameRecord(FrameStatus.SKIPPED, 0, frame, nan, eye, (nan,) * 3, nan, nan, nan, nan, nan, nan, "it is bad")
-    dense = volume(frame).astype(float)
-    facts = (float(dense.sum()), float(dense.min()), float(dense.max()), 212.5, 212.5, 1e-9)
-    return FrameRecord(FrameStatus.DONE, 0, frame, 0.5 * frame, eye, (0.1, -2.0, 1e-30), *facts)
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-def gathered(name: str) -> bool:
-    """Whether it is made of the ledger when the store is closed."""
-    return name.startswith(tuple(f"{node}/c/" for node in ("t", *(f"frame/{name}" for name in template.FRAME_ARRAYS))))
-
-
-@lru_cache
-def golden(n: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """(begun, finished): every file of a store that nobody disturbed."""
-    with tempfile.TemporaryDirectory() as folder:
-        writer = Writer.begin(Path(folder) / "a.zarr", "run")
-        template.create(writer, beginning_of(n))
-        begun = tree(writer.store)
-        for shard in range(layout_of(n).n_shards):
-            made(writer, n, shard)
-        closing.finish(writer, layout_of(n))
-        return begun, tree(writer.store)
+def _watched():
+    with processes.watched():
+        yield
 
 
 class Store(RuleBasedStateMachine):
@@ -218,7 +63,7 @@ class Store(RuleBasedStateMachine):
         self.path = self.folder / "a.zarr"
         self.disk: dict[str, bytes] | None = None
         self.n, self.growing, self.complete = SIZES[0], False, False
-        self.zombies: list[Process] = []
+        self.zombies: list[Any] = []
         self.lock: lock.RunLock
         self.takes_the_lock()
         TALLY["examples"] += 1
@@ -234,12 +79,12 @@ class Store(RuleBasedStateMachine):
         return Writer.of(self.path, self.lock.uuid)
 
     def takes_the_lock(self, step: int = 0) -> None:
-        process = Process(lambda: lock.acquire(run_folder(self.path), take_over=True), step)
+        process = processes.Process(lambda: lock.acquire(run_folder(self.path), take_over=True), step)
         if not process.over:
             TALLY["kills"] += 1
-            assert isinstance(process.ends(dead=True, torn=step % 2 == 0), Killed)
-            DEAD.update(process.owners)
-            process = Process(lambda: lock.acquire(run_folder(self.path), take_over=True), 0)
+            assert isinstance(process.ends(dead=True, torn=step % 2 == 0), processes.Killed)
+            processes.DEAD.update(process.owners)
+            process = processes.Process(lambda: lock.acquire(run_folder(self.path), take_over=True), 0)
         assert process.error is None, process.error
         assert isinstance(process.answer, lock.RunLock)
         self.lock = process.answer
@@ -247,7 +92,7 @@ class Store(RuleBasedStateMachine):
     def does(self, work: Callable[[], object], after: Mapping[str, bytes | None], step: int = 0, wakes: bool = False) -> bool:
         """`work` in a process of its own changes these files (None: gone), and no other; whether it came to its end. Where it
         does not, each is as it was or as it is to be, and another run takes the store over."""
-        before, process = self.disk or {}, Process(work, step)
+        before, process = self.disk or {}, processes.Process(work, step)
         if process.over and process.error is not None:
             raise process.error
         ended = process.over
@@ -255,8 +100,8 @@ class Store(RuleBasedStateMachine):
             self.zombies.append(process)
         elif not ended:
             TALLY["kills"] += 1
-            assert isinstance(process.ends(dead=True, torn=step % 2 == 0), Killed)
-            DEAD.add(self.lock.uuid)
+            assert isinstance(process.ends(dead=True, torn=step % 2 == 0), processes.Killed)
+            processes.DEAD.add(self.lock.uuid)
         found = tree(self.path) if self.path.exists() else {}
         assert before or not found or found == after  # a half-made store is never seen
         for name in {*before, *after, *found}:
@@ -353,7 +198,9 @@ class Store(RuleBasedStateMachine):
     @rule(step=st.integers(0, 130), wakes=wakes)
     def finishes(self, step: int, wakes: bool) -> None:
         layout, writer, right = self.layout, self.writer, golden(self.n)[1]
-        unfit = bool(self.undone()) or any((self.disk or {})[self.record(s)] != right[self.record(s)] for s in range(layout.n_shards))
+        unfit = bool(self.undone()) or any(
+            (self.disk or {})[self.record(s)] != right[self.record(s)] for s in range(layout.n_shards)
+        )
         small = {name for name in self.damage() if name in right and isinstance(self.owner(name), str)}
         changes: dict[str, bytes | None] = {} if unfit else {name: right[name] for name in right if gathered(name)}
         if unfit or (self.complete and any(not gathered(name) for name in small)):
@@ -508,7 +355,9 @@ class Store(RuleBasedStateMachine):
             with pytest.raises(ValueError, match="pending"):
                 read_frames(self.path, [n_frames(shard).start])
         whole = [frame for s in trusted if s not in damaged for frame in n_frames(s) if frame not in SKIPPED]
-        np.testing.assert_array_equal(read_frames(self.path, whole), np.array([volume(f) for f in whole]).reshape(-1, *GRID.shape))
+        np.testing.assert_array_equal(
+            read_frames(self.path, whole), np.array([volume(f) for f in whole]).reshape(-1, *GRID.shape)
+        )
 
     def teardown(self) -> None:
         try:

@@ -51,7 +51,7 @@ def run(folder, cryovox):
     return call
 
 
-def test_skipped_frames_are_named_everywhere_and_the_run_ends_with_3(folder, run, cryovox):
+def test_skipped_frames_are_named_everywhere_and_the_run_ends_with_3(folder, run, inside):
     ended = run("skip", 0.1)
     assert ended.returncode == 3, ended.stderr
     for frame in BAD:
@@ -67,10 +67,10 @@ def test_skipped_frames_are_named_everywhere_and_the_run_ends_with_3(folder, run
     assert store.attrs["cryovox"]["certificate"]["relative_l2"] < 1e-4
     assert not (folder / "out.zarr.run" / "survey").exists()
 
-    shown = cryovox("status", "out.zarr", cwd=folder)
+    shown = inside("status", "out.zarr", cwd=folder)
     assert "95 done, 3 skipped" in shown.stdout
     assert "left out     frame 9: adk.xtc, frame 9: OSError" in shown.stdout
-    found = json.loads(cryovox("status", "out.zarr", "--json", cwd=folder).stdout)
+    found = json.loads(inside("status", "out.zarr", "--json", cwd=folder).stdout)
     assert found["complete"]
     assert found["frames"] == {"pending": 0, "done": 95, "skipped": 3, "failed": 0}
     assert len(found["skipped"]) == 3

@@ -44,17 +44,17 @@ def test_the_schema_is_json_with_descriptions(tmp_path, cryovox):
     assert all(section["additionalProperties"] is False for section in schema["$defs"].values())
 
 
-def test_plan_says_what_run_would_do_and_writes_nothing(tmp_path, cryovox, recipe):
+def test_plan_says_what_run_would_do_and_writes_nothing(tmp_path, planned, recipe):
     before = sorted(tmp_path.iterdir())
-    done = cryovox("plan", recipe(more=", frames: {stop: 10}"), cwd=tmp_path)
+    done = planned(recipe(more=", frames: {stop: 10}"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "10 of 98; 10 left" in done.stdout
     assert "voxels (z, y, x) of 2 Å" in done.stdout
     assert sorted(path for path in tmp_path.iterdir() if path.name != "recipe.yaml") == before
 
 
-def test_set_takes_yaml_values(tmp_path, cryovox, recipe):
-    done = cryovox("plan", recipe(), "--set", "grid.shape=[64, 50, 72]", "--set", "ensemble.frames={stop: 4}", cwd=tmp_path)
+def test_set_takes_yaml_values(tmp_path, planned, recipe):
+    done = planned(recipe(), "--set", "grid.shape=[64, 50, 72]", "--set", "ensemble.frames={stop: 4}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "64 × 50 × 72" in done.stdout
     assert "4 of 98" in done.stdout

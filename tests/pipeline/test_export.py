@@ -28,13 +28,13 @@ def store(tmp_path_factory, cryovox, quickstart):
         "  align: {select: name CA}\n  frames: {step: 2}\n"
         "poses: {random: true, seed: 3}\ngrid: {voxel_size: 4.0}\nstore: {path: out.zarr}\n"
     )
-    done = cryovox("run", folder / "recipe.yaml", cwd=folder)
+    done = cryovox("run", folder / "recipe.yaml", "--cluster-set", "workers=1", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_the_exported_atoms_are_the_sources_in_the_stored_transform(store, cryovox):
-    done = cryovox("export", "out.zarr", "--trajectory", "placed.dcd", cwd=store)
+def test_the_exported_atoms_are_the_sources_in_the_stored_transform(store, inside):
+    done = inside("export", "out.zarr", "--trajectory", "placed.dcd", cwd=store)
     assert done.returncode == 0, done.stderr
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -62,8 +62,8 @@ def test_the_exported_atoms_are_the_sources_in_the_stored_transform(store, cryov
     assert group["frame/source"][:].tolist() == [0, 0, 0, 1]
 
 
-def test_chosen_frames_keep_their_numbers(store, cryovox):
-    done = cryovox("export", "out.zarr", "--trajectory", "some.dcd", "--frames", "1:4:2", cwd=store)
+def test_chosen_frames_keep_their_numbers(store, inside):
+    done = inside("export", "out.zarr", "--trajectory", "some.dcd", "--frames", "1:4:2", cwd=store)
     assert done.returncode == 0, done.stderr
     assert [row["frame"] for row in csv.DictReader((store / "some.csv").read_text().splitlines())] == ["1", "3"]
 
@@ -78,24 +78,24 @@ def test_chosen_frames_keep_their_numbers(store, cryovox):
         (("recipe.yaml", "--trajectory", "x.dcd"), "recipe.yaml"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_and_nothing_is_left(arguments, said, store, cryovox):
+def test_what_cannot_be_exported_is_refused_and_nothing_is_left(arguments, said, store, inside):
     before = sorted(store.iterdir())
-    done = cryovox("export", *arguments, cwd=store)
+    done = inside("export", *arguments, cwd=store)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "where:" in done.stderr
     assert sorted(store.iterdir()) == before
 
 
-def test_files_that_are_there_are_left_alone_and_changed_inputs_are_refused(store, cryovox):
+def test_files_that_are_there_are_left_alone_and_changed_inputs_are_refused(store, inside):
     (store / "mine.pdb").write_text("mine")
-    done = cryovox("export", "out.zarr", "--trajectory", "mine.dcd", cwd=store)
+    done = inside("export", "out.zarr", "--trajectory", "mine.dcd", cwd=store)
     assert done.returncode == 2
     assert "something is there already" in done.stderr
     assert (store / "mine.pdb").read_text() == "mine"
     data = (store / "two.dcd").read_bytes()
     (store / "two.dcd").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    done = cryovox("export", "out.zarr", "--trajectory", "later.dcd", cwd=store)
+    done = inside("export", "out.zarr", "--trajectory", "later.dcd", cwd=store)
     (store / "two.dcd").write_bytes(data)
     assert done.returncode == 2
     assert "inputs changed" in done.stderr

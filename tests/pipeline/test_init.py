@@ -14,6 +14,8 @@ from cryovox.pipeline.inspect import inspect
 from cryovox.pipeline.summary import begun_lines
 from cryovox.tasks.errors import Refusal
 
+pytestmark = pytest.mark.usefixtures("one_decoder")
+
 TOOLS = {
     "alphaflow": (6, "all"), "alphafold3": (5, "all"), "alphafold3_server": (5, "all"),
     "amber": (10, "protein or resname NHE"), "arrays": (6, "all"), "arrays_npz": (6, "all"), "arrays_zarr": (6, "all"),
@@ -22,6 +24,7 @@ TOOLS = {
     "openmm": (6, "all"), "structures": (6, "all"),
 }  # fmt: skip
 """Frames and selection."""
+ONE = ("--cluster-set", "workers=1", "--cluster-set", "dashboard_port=0")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -38,8 +41,8 @@ def test_the_recipe_of_every_tool_opens_and_has_no_warning_but_of_what_no_line_c
 
 
 @pytest.mark.parametrize("tool", [pytest.param(tool, marks=() if tool == "gromacs" else pytest.mark.slow) for tool in TOOLS])
-def test_from_a_folder_to_volumes(look_alikes, cryovox, tool, tmp_path):
-    done = cryovox("init", look_alikes.make(tool), cwd=tmp_path)
+def test_from_a_folder_to_volumes(look_alikes, cryovox, inside, planned, tool, tmp_path):
+    done = inside("init", look_alikes.make(tool), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     commands = [
         line.split("cryovox ")[1].split()
@@ -47,19 +50,19 @@ def test_from_a_folder_to_volumes(look_alikes, cryovox, tool, tmp_path):
         if "cryovox inspect re" in line or "cryovox run" in line
     ]
     assert commands == [["inspect", "recipe.yaml"], ["run", "recipe.yaml"]]
-    (looked,) = [cryovox(*commands[0], "--json", cwd=tmp_path)]
+    looked = inside(*commands[0], "--json", cwd=tmp_path)
     assert looked.returncode == 0, looked.stderr
     coarse = ("--set", "grid.voxel_size=4", "--prune", "3")
-    planned = cryovox("plan", "recipe.yaml", *coarse, cwd=tmp_path)
-    assert planned.returncode == 0, planned.stderr
-    done = cryovox(*commands[1], *coarse, cwd=tmp_path, timeout=180)
+    done = planned("recipe.yaml", *coarse, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = cryovox(*commands[1], *coarse, *ONE, cwd=tmp_path, timeout=180)
     assert done.returncode == 0, done.stderr
     store = load_recipe(tmp_path / "recipe.yaml").recipe.store.path
     assert json.loads((tmp_path / store / "zarr.json").read_text())
-    assert "3 done" in cryovox("status", store, cwd=tmp_path).stdout
+    assert "3 done" in inside("status", store, cwd=tmp_path).stdout
 
 
-def test_adks_own_files_by_their_names(cryovox, tmp_path):
+def test_adks_own_files_by_their_names(cryovox, planned, tmp_path):
     """GRO and XTC of MDAnalysis, named one by one."""
     shutil.copy(datafiles.GRO, tmp_path / "adk.gro")
     shutil.copy(datafiles.XTC, tmp_path / "adk.xtc")
@@ -69,20 +72,20 @@ def test_adks_own_files_by_their_names(cryovox, tmp_path):
     text = (tmp_path / "adk.yaml").read_text()
     assert "topology: adk.gro" in text
     assert "coordinates: adk.xtc" in text
-    done = cryovox("run", "adk.yaml", "--set", "grid.voxel_size=4", "--prune", "2", cwd=tmp_path, timeout=180)
+    done = planned("adk.yaml", "--set", "grid.voxel_size=4", "--prune", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-def test_nothing_is_overwritten(look_alikes, cryovox, tmp_path):
+def test_nothing_is_overwritten(look_alikes, inside, tmp_path):
     (tmp_path / "recipe.yaml").write_text("mine")
-    done = cryovox("init", look_alikes.make("nmr"), cwd=tmp_path)
+    done = inside("init", look_alikes.make("nmr"), cwd=tmp_path)
     assert done.returncode == 2
     assert "--to" in done.stderr
     assert (tmp_path / "recipe.yaml").read_text() == "mine"
-    assert cryovox("init", look_alikes.make("nmr"), "--to", "other.yaml", cwd=tmp_path).returncode == 0
-    assert cryovox("init", look_alikes.make("nmr"), "--to", "no/such/folder.yaml", cwd=tmp_path).returncode == 2
+    assert inside("init", look_alikes.make("nmr"), "--to", "other.yaml", cwd=tmp_path).returncode == 0
+    assert inside("init", look_alikes.make("nmr"), "--to", "no/such/folder.yaml", cwd=tmp_path).returncode == 2
     (tmp_path / "link.yaml").symlink_to("nowhere.yaml")
-    assert cryovox("init", look_alikes.make("nmr"), "--to", "link.yaml", cwd=tmp_path).returncode == 2
+    assert inside("init", look_alikes.make("nmr"), "--to", "link.yaml", cwd=tmp_path).returncode == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.yaml", "other.yaml", "recipe.yaml"]
 
 

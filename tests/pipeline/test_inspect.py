@@ -12,6 +12,8 @@ from cryovox.pipeline.inspect import findings_of, inspect
 from cryovox.pipeline.summary import inspected_lines
 from cryovox.workflows.kinds import open_ensemble
 
+pytestmark = pytest.mark.usefixtures("one_decoder")
+
 TOOLS = ("alphaflow", "amber", "arrays", "bioemu", "boltz", "gromacs", "gromacs_parts", "h5md", "mdtraj", "nmr")
 """The others differ in nothing that `inspect` sees; `init` meets them all."""
 
@@ -67,10 +69,10 @@ def test_a_recipe_is_inspected_with_its_own_settings(recipe):
     assert inspect([recipe()], ["grid.voxel_size=4"]).facts["grid"]["voxel_size"] == 4
 
 
-def test_the_grid_is_the_one_that_plan_would_take(recipe, tmp_path, cryovox):
+def test_the_grid_is_the_one_that_plan_would_take(recipe, tmp_path, planned):
     path = recipe(more=", frames: {stop: 10}")
     shape = inspect([path]).facts["grid"]["shape"]
-    done = cryovox("plan", path, cwd=tmp_path)
+    done = planned(path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert " × ".join(map(str, shape)) in done.stdout
 
@@ -86,16 +88,16 @@ def test_a_policy_that_the_column_refuses_is_a_problem(recipe):
     assert problem.where == "scattering.b_factor.policy"
 
 
-def test_refused_files_are_described_as_far_as_they_are_known(tmp_path, look_alikes, cryovox):
+def test_refused_files_are_described_as_far_as_they_are_known(tmp_path, look_alikes, inside):
     folder = look_alikes.make("structures")
     text = (folder / "state_1.pdb").read_text()
     (tmp_path / "alt.pdb").write_text(text.replace(" CA  ", " CA A").replace(" CB  ", " CB A"))
-    done = cryovox("inspect", "alt.pdb", cwd=tmp_path)
+    done = inside("inspect", "alt.pdb", cwd=tmp_path)
     assert done.returncode == 2
     assert "1,656 protein" in done.stdout
     assert "altloc: highest" in done.stderr
     assert "Traceback" not in done.stderr
-    told = cryovox("inspect", "alt.pdb", "--json", cwd=tmp_path)
+    told = inside("inspect", "alt.pdb", "--json", cwd=tmp_path)
     assert told.returncode == 2
     said = json.loads(told.stdout)
     assert [set(problem) for problem in said["problems"]] == [{"what", "where", "got", "wanted", "fix"}]
@@ -104,9 +106,9 @@ def test_refused_files_are_described_as_far_as_they_are_known(tmp_path, look_ali
 
 
 @pytest.mark.parametrize("arguments", [["no.yaml"], ["no.xtc"], ["a.yaml", "b.pdb"], ["bad.yaml"]])
-def test_refusals_are_json_for_machines(tmp_path, cryovox, arguments):
+def test_refusals_are_json_for_machines(tmp_path, inside, arguments):
     (tmp_path / "bad.yaml").write_text("ensemble: {}\n")
-    done = cryovox("inspect", *arguments, "--json", cwd=tmp_path)
+    done = inside("inspect", *arguments, "--json", cwd=tmp_path)
     assert done.returncode == 2
     assert json.loads(done.stdout)["problems"]
     assert "Traceback" not in done.stderr
@@ -121,9 +123,9 @@ def test_other_kinds_of_recipes_have_their_facts():
     assert findings_of(loaded.recipe, open_ensemble(loaded.recipe, loaded.folder), loaded.folder) == ()
 
 
-def test_plan_tells_the_findings(recipe, tmp_path, cryovox):
+def test_plan_tells_the_findings(recipe, tmp_path, planned):
     path = recipe(more=", frames: [0, 1, 2], drop: [hydrogens]")
-    done = cryovox("plan", path, cwd=tmp_path)
+    done = planned(path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "no hydrogens are drawn" in done.stdout
     loaded = load_recipe(path)
@@ -132,11 +134,11 @@ def test_plan_tells_the_findings(recipe, tmp_path, cryovox):
     assert finding.what in done.stdout
 
 
-def test_prune_is_a_few_of_the_frames(recipe, tmp_path, cryovox):
-    done = cryovox("plan", recipe(h=4.0), "--prune", "7", cwd=tmp_path)
+def test_prune_is_a_few_of_the_frames(recipe, tmp_path, planned):
+    done = planned(recipe(h=4.0), "--prune", "7", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "7 of 98; 7 left" in done.stdout
-    assert cryovox("plan", recipe(), "--prune", "0", cwd=tmp_path).returncode == 2
+    assert planned(recipe(), "--prune", "0", cwd=tmp_path).returncode == 2
 
 
 @pytest.mark.parametrize("command", ["inspect", "init"])

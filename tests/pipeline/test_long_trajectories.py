@@ -37,8 +37,8 @@ def folder(tmp_path_factory, quickstart):
     return folder
 
 
-def test_a_plan_reads_a_sample_and_says_so(folder, cryovox):
-    done = cryovox("plan", folder / "recipe.yaml", cwd=folder)
+def test_a_plan_reads_a_sample_and_says_so(folder, planned):
+    done = planned(folder / "recipe.yaml", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert f"frames       {FRAMES}; {FRAMES} left to do" in done.stdout
     assert "estimated from a sample" in done.stdout

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -40,15 +41,27 @@ def with_set(name):
     return [word for setting in FEWER[name] for word in ("--set", setting)]
 
 
+@pytest.fixture(scope="module")
+def drawn(folder, tmp_path_factory, cryovox):
+    """A shipped recipe's run, each made once: how it ended, and the folder that it was started in. Not to be changed."""
+
+    @cache
+    def run(name):
+        here = tmp_path_factory.mktemp("drawn")
+        return cryovox("run", folder / name, *with_set(name), "--cluster-set", "workers=1", cwd=here), here
+
+    return run
+
+
 @pytest.mark.parametrize("name", FEWER)
-def test_a_shipped_recipe_is_planned_run_and_certified(folder, tmp_path, cryovox, name):
-    planned = cryovox("plan", folder / name, *with_set(name), cwd=tmp_path)
-    assert planned.returncode == 0, planned.stderr
-    assert "frames       6; 6 left to do" in planned.stdout
+def test_a_shipped_recipe_is_planned_run_and_certified(folder, tmp_path, drawn, inside, planned, name):
+    plan = planned(folder / name, *with_set(name), cwd=tmp_path)
+    assert plan.returncode == 0, plan.stderr
+    assert "frames       6; 6 left to do" in plan.stdout
     assert list(tmp_path.iterdir()) == []
-    done = cryovox("run", folder / name, *with_set(name), cwd=tmp_path)
+    done, here = drawn(name)
     assert done.returncode == 0, done.stderr
-    (store,) = tmp_path.glob("*.zarr")
+    (store,) = here.glob("*.zarr")
     group = zarr.open_group(store, mode="r")
     volumes = group["potential"][:]
     assert all(np.isfinite(volume).all() and volume.max() > 0 for volume in volumes)
@@ -57,7 +70,7 @@ def test_a_shipped_recipe_is_planned_run_and_certified(folder, tmp_path, cryovox
     assert (group["frame/status"][:] == 1).all()
     assert Path(f"{store}.run", "frames.png").stat().st_size > 10_000
     assert ("mass  " in done.stderr) == (name == "latent-decoder.yaml")
-    state = cryovox("status", store, "--json", cwd=tmp_path)
+    state = inside("status", store, "--json", cwd=here)
     assert json.loads(state.stdout)["frames"]["done"] == 6
 
 
@@ -79,11 +92,11 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(folder, tmp_path, cryovox, st
 
 
 @pytest.fixture
-def refused(folder, tmp_path, cryovox):
+def refused(folder, tmp_path, inside):
     """Runs a shipped recipe with settings that must be refused: its one block."""
 
     def run(name, *settings):
-        done = cryovox("run", folder / name, *[word for s in settings for word in ("--set", s)], cwd=tmp_path)
+        done = inside("run", folder / name, *[word for s in settings for word in ("--set", s)], cwd=tmp_path)
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr
         assert list(tmp_path.glob("*.zarr*")) == []
@@ -121,15 +134,18 @@ def test_a_table_for_another_number_of_frames_names_both(refused, folder):
     assert "6" in block
 
 
-def test_another_class_under_the_same_name_is_not_continued(folder, tmp_path, cryovox):
-    own = tmp_path / "own"
+def test_another_class_under_the_same_name_is_not_continued(folder, tmp_path, drawn, inside):
+    own, (first, here) = tmp_path / "own", drawn("latent-decoder.yaml")
+    assert first.returncode == 0, first.stderr
     shutil.copytree(folder, own)
     (tmp_path / "quickstart").symlink_to((folder / "../quickstart").resolve())
-    settings = with_set("latent-decoder.yaml")
-    assert cryovox("run", own / "latent-decoder.yaml", *settings, cwd=tmp_path).returncode == 0
+    for store in here.glob("*.zarr*"):
+        shutil.copytree(store, tmp_path / store.name)
+    before = {path.name for path in tmp_path.iterdir()}
     code = own / "latent_decoder.py"
     code.write_text(code.read_text().replace("(2,)", "(2,)  # changed"))
-    again = cryovox("run", own / "latent-decoder.yaml", *settings, cwd=tmp_path)
+    again = inside("run", own / "latent-decoder.yaml", *with_set("latent-decoder.yaml"), cwd=tmp_path)
     assert again.returncode == 2
     assert "latent_decoder.py" in again.stderr
     assert "the inputs changed" in again.stderr
+    assert {path.name for path in tmp_path.iterdir()} == before

@@ -77,9 +77,9 @@ def test_the_summary_says_what_was_done_and_what_to_do_next(finished):
     assert "Traceback" not in output
 
 
-def test_every_frame_has_its_mass_and_the_certificate_holds(finished, cryovox):
+def test_every_frame_has_its_mass_and_the_certificate_holds(finished, inside):
     folder = finished[0]
-    status = json.loads(cryovox("status", "adk.zarr", "--json", cwd=folder).stdout)
+    status = json.loads(inside("status", "adk.zarr", "--json", cwd=folder).stdout)
     assert status["frames"] == {"pending": 0, "done": 98, "skipped": 0, "failed": 0}
     assert status["complete"] is True
     assert status["frames_per_second"] > 0

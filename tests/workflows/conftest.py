@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _shared(one_decoder) -> None:
+    """A child for each ensemble and each session would take more time than all that is drawn here."""
+
+
 @dataclass
 class Done:
     """What a recipe came to."""

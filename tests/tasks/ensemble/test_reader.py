@@ -59,7 +59,14 @@ def counted(sandbox, monkeypatch) -> list[int]:
     return asked
 
 
-@pytest.mark.parametrize(("change", "signal"), [(SIGSEGV, "SIGSEGV"), (SIGABRT, "SIGABRT"), (SIGFPE, "SIGFPE")])
+@pytest.mark.parametrize(
+    ("change", "signal"),
+    [
+        (SIGSEGV, "SIGSEGV"),
+        pytest.param(SIGABRT, "SIGABRT", marks=pytest.mark.slow),
+        pytest.param(SIGFPE, "SIGFPE", marks=pytest.mark.slow),
+    ],
+)
 def test_a_frame_that_kills_the_decoder_is_named_with_the_signal(damaged, sandbox, change, signal):
     with pytest.raises(FrameFault, match=f"does not survive it: it was killed by {signal}") as caught:
         read(damaged({5: change}), range(12), sandbox)
@@ -68,7 +75,7 @@ def test_a_frame_that_kills_the_decoder_is_named_with_the_signal(damaged, sandbo
     assert "on_bad_frame: skip" in caught.value.problem.fix
 
 
-@pytest.mark.parametrize("frame", [0, 7, 15])
+@pytest.mark.parametrize("frame", [pytest.param(0, marks=pytest.mark.slow), 7, pytest.param(15, marks=pytest.mark.slow)])
 def test_wherever_it_is_in_its_batch_and_with_few_questions(damaged, sandbox, monkeypatch, frame):
     asked = counted(sandbox, monkeypatch)
     with pytest.raises(FrameFault) as caught:
@@ -230,7 +237,7 @@ def test_nor_does_one_that_waits_while_the_frame_is_sought(damaged, sandbox, mon
 
 
 @pytest.mark.parametrize("frames", [[5], range(16), [5, 6]])
-@pytest.mark.parametrize("survived", [{3}, {3, 4}])
+@pytest.mark.parametrize("survived", [{3}, pytest.param({3, 4}, marks=pytest.mark.slow)])
 def test_a_frame_that_does_not_kill_every_time_is_still_named(damaged, sandbox, monkeypatch, frames, survived):
     """Bytes that overwrite the decoder's memory: of the questions that hold the frame, these it survives."""
     asked, right = [], sandbox.request

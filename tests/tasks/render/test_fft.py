@@ -78,9 +78,11 @@ def oxygen(squared, m=0):
 
 
 CASES = ["32_32_32_h1_B0", "31_31_31_h1_B20", "30_33_40_h1_B50", "24_40_17_h1.3_B0"]
+SHARP_AND_SOFT = pytest.mark.parametrize("case", [*(pytest.param(c, marks=pytest.mark.slow) for c in CASES[:2]), *CASES[2:]])
+"""Even and odd edges, no B and much, in two boxes: the others compile for seconds each, and are slow ones."""
 
 
-@pytest.mark.parametrize("case", CASES)
+@SHARP_AND_SOFT
 @pytest.mark.parametrize("mode", ["average", "point"])
 def test_d1_one_times_the_modes_is_the_band_limited_volume(arrays, case, mode):
     """D1: within eps; a real protein, even and odd boxes, no B and much."""
@@ -99,7 +101,7 @@ def test_d1_by_jax_finufft(arrays):
     assert l2(drawn, arrays[f"bandlim_avg_{CASES[2]}"]) < 1e-9
 
 
-@pytest.mark.parametrize("case", CASES)
+@SHARP_AND_SOFT
 def test_d3_gaussian_factors_give_the_true_average_without_a_transform(arrays, case):
     """D3 at its limit: all frequencies folded, which is the voxel average of a periodic box."""
     shape, h, b = of_case(case)
@@ -109,7 +111,13 @@ def test_d3_gaussian_factors_give_the_true_average_without_a_transform(arrays, c
 
 
 @pytest.mark.parametrize(
-    ("case", "u", "bound"), [(CASES[2], 2, 1e-8), (CASES[1], 2, 5e-5), (CASES[1], 3, 2e-7), (CASES[0], 4, 2e-2)]
+    ("case", "u", "bound"),
+    [
+        (CASES[2], 2, 1e-8),
+        pytest.param(CASES[1], 2, 5e-5, marks=pytest.mark.slow),
+        (CASES[1], 3, 2e-7),
+        pytest.param(CASES[0], 4, 2e-2, marks=pytest.mark.slow),
+    ],
 )
 def test_d3_folding_tends_to_the_true_average(arrays, case, u, bound):
     """D3."""
@@ -118,7 +126,7 @@ def test_d3_folding_tends_to_the_true_average(arrays, case, u, bound):
     assert bound / 20 < l2(drawn, arrays[f"avg_{case}"]) < bound
 
 
-@pytest.mark.parametrize("u", [1, 2, 3, 4])
+@pytest.mark.parametrize("u", [pytest.param(1, marks=pytest.mark.slow), 2, 3, pytest.param(4, marks=pytest.mark.slow)])
 def test_folding_sums_the_modes_that_a_direct_sum_sums(u):
     shape, h = (6, 5, 8), 1.7
     volume = IndependentAtomVolume(POINTS, LobatoScatteringFactor(OXYGEN.a[0], OXYGEN.b[0]), b_factors=20.0)
@@ -127,7 +135,7 @@ def test_folding_sums_the_modes_that_a_direct_sum_sums(u):
     assert l2(half, expected) < 1e-10
 
 
-@pytest.mark.parametrize("case", CASES)
+@SHARP_AND_SOFT
 def test_d5_lobato(arrays, case):
     """D5."""
     shape, h, b = of_case(case)
@@ -145,7 +153,9 @@ def test_d4_mass_is_kept_wherever_the_atoms_are(options):
     assert float(drawn.sum()) * 1.1**3 == pytest.approx(peng.a[0].sum() * weights.sum() + peng.a[1].sum(), rel=1e-8)
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 32), (31, 31, 31), (30, 33, 40), (31, 40, 28)])
+@pytest.mark.parametrize(
+    "shape", [*(pytest.param(shape, marks=pytest.mark.slow) for shape in [(32,) * 3, (31,) * 3]), (30, 33, 40), (31, 40, 28)]
+)
 @pytest.mark.parametrize("options", [{"upsampling": 1}, {}])
 def test_e1_e2_all_four_transforms_are_those_of_the_real_voxels_and_hermitian(arrays, shape, options):
     """E1, E2."""
@@ -359,7 +369,7 @@ def test_float32_stays_within_its_eps(arrays):
         FFTAtomRenderFn(shape, h, eps=1e-8)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(h=st.floats(0.7, 2.5), seed=st.integers(0, 2**32 - 1))
 def test_moving_by_whole_voxels_rolls_and_parts_add_up(h, seed):
     draw = np.random.default_rng(seed)

@@ -1,5 +1,7 @@
 """FFTAtomRenderFn may be differentiated, compiled and batched like any JAX function, on either of its roads."""
 
+from itertools import product
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -52,8 +54,14 @@ def slope_and_gradient(loss, arguments, scale, seed=0):
     return slope, sum(float((g * d).sum()) for g, d in zip(gradients, directions, strict=True))
 
 
-@pytest.mark.parametrize("traced", GIVEN)
-@pytest.mark.parametrize("road", ROADS)
+ALSO = {("error functions", "weights"), ("error functions", "angles"), *product(list(ROADS)[2:], ("weights", "one B", "angles"))}
+"""Slow ones: where atoms are turned, weighed and blurred is the same on every road."""
+
+
+@pytest.mark.parametrize(
+    ("road", "traced"),
+    [pytest.param(*pair, marks=pytest.mark.slow if pair in ALSO else ()) for pair in product(ROADS, GIVEN)],
+)
 def test_h1_gradients_equal_central_differences(road, traced):
     """H1: d/d positions, occupancies, B-factors of atoms and of an element, pose angles, of Σ w·V."""
     kind, options = ROADS[road]
@@ -103,7 +111,7 @@ def test_h1_gradients_without_jit_choose_as_the_function_itself_does():
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("road", [pytest.param(r, marks=pytest.mark.slow) if r == "transforms u=2" else r for r in ROADS])
+@pytest.mark.parametrize("road", [pytest.param(r, marks=pytest.mark.slow) if r in list(ROADS)[2:] else r for r in ROADS])
 def test_h2_jit_and_vmap_over_frames_equal_a_loop(road):
     """H2: bare jax and equinox.filter_* alike, on frames of positions and on whole volumes, B and weights traced with them."""
     kind, options = ROADS[road]

@@ -92,8 +92,11 @@ def protein(data, case):
     return volume, tuple(map(int, shape)), float(h[1:]), arrays[f"avg_{case}"]
 
 
+TWO = [pytest.param(c, marks=pytest.mark.slow) if c in list(CASES)[1:3] else c for c in CASES]
+
+
 @double
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", TWO)
 def test_a_real_protein_whole(data, case):
     """B1, B2 in float64, and the windowed form within its tolerance."""
     volume, shape, h, reference = protein(data, case)
@@ -109,7 +112,7 @@ def test_a_real_protein_whole(data, case):
         assert np.linalg.norm(got) == pytest.approx(11.285814204536, rel=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", TWO)
 def test_a_real_protein_in_single_precision(data, case):
     """B1, B2 in float32: 2e-6 dense, 1e-5 local."""
     volume, shape, h, reference = protein(data, case)

@@ -66,7 +66,7 @@ def peptide(data):
     return points, lambda b: gaussians(Atoms(numbers, np.full(len(numbers), float(b)), np.ones(len(numbers))))
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 32), (21, 22, 23), (48, 16, 40)])
+@pytest.mark.parametrize("shape", [pytest.param((32, 32, 32), marks=pytest.mark.slow), (21, 22, 23), (48, 16, 40)])
 @pytest.mark.parametrize("settings", [PLAIN, ResampleSettings(tolerance=0.0), ResampleSettings("linear", 3, tolerance=0.0)])
 def test_no_turn_on_the_same_grid_returns_the_map(shape, settings):
     voxels, grid = noise(shape), VoxelGrid(shape, 1.7)
@@ -107,7 +107,7 @@ def test_whole_voxel_offsets_move_the_map_in_a_larger_box(small, large):
     np.testing.assert_allclose(drawn, expected, rtol=0, atol=5e-6)
 
 
-@pytest.mark.parametrize("shape", [(9, 10, 12), (11, 7, 8)])
+@pytest.mark.parametrize("shape", [(9, 10, 12), pytest.param((11, 7, 8), marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("sampling", "input_sampling"), list(product(("point", "average"), repeat=2)))
 def test_engine_render_function_and_oracle_are_one_definition(x64, shape, sampling, input_sampling):
     """All settings, every parity, a box that cuts and one that does not: noise, so that no frequency is spared."""

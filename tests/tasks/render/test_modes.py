@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 
 import jax
 import numpy as np
@@ -25,22 +26,32 @@ def molecule(width=4.0, centre=(0, 0, 0), n=40):
     return IndependentAtomVolume.from_tabulated_parameters((points[: n // 2], points[n // 2 :]), LOBATO, b_factors=30.0)
 
 
+@cache
+def drawing(shape, h, **options):
+    """One of these options, as it is and compiled for positions anywhere: cases that differ in these alone share the program."""
+    draw = FFTAtomRenderFn(shape, h, outside="wrap", **options)
+    return draw, jax.jit(draw)
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("u", [1, 2])
-@pytest.mark.parametrize("centre", [(0, 0, 0), (20, -12, 15), (31, 24, -29)])
+@pytest.mark.parametrize("centre", [pytest.param((0, 0, 0), marks=pytest.mark.slow), (20, -12, 15), (31, 24, -29)])
 def test_the_part_of_the_grid_where_atoms_lie_gives_what_all_of_it_gives(u, centre):
     """Traced positions may be anywhere: all of the grid for u = 1, blocks of modes above. Centred, aside, across the faces."""
-    draw, volume = FFTAtomRenderFn(SHAPE, 1.0, eps=1e-6, upsampling=u, outside="wrap"), molecule(centre=centre)
-    everywhere = np.asarray(jax.jit(draw)(volume))
+    (draw, anywhere), volume = drawing(SHAPE, 1.0, eps=1e-6, upsampling=u), molecule(centre=centre)
+    everywhere = np.asarray(anywhere(volume))
     np.testing.assert_allclose(draw(volume), everywhere, rtol=0, atol=(1e-14 if u == 1 else 1e-6) * np.abs(everywhere).max())
 
 
-@pytest.mark.parametrize(("n", "h", "x"), [(29, 1.06, 15.37), (52, 1.5, 39.0), (40, 1.0, -20.0), (40, 1.0, 19.999999)])
+@pytest.mark.parametrize(
+    ("n", "h", "x"),
+    [(29, 1.06, 15.37), pytest.param(52, 1.5, 39.0, marks=pytest.mark.slow), (40, 1.0, -20.0), (40, 1.0, 19.999999)],
+)
 def test_an_atom_on_a_face_is_drawn_once_whatever_single_precision_makes_of_its_place(n, h, x):
     points = np.float32([[x, 0.0, 0.0], [1.0, 2.0, 3.0]])
-    draw = FFTAtomRenderFn((n, n, n), h, upsampling=1, outside="wrap")
+    draw, anywhere = drawing((n, n, n), h, upsampling=1)
     volume = IndependentAtomVolume.from_tabulated_parameters((points,), LobatoScatteringFactorParameters([6]), b_factors=30.0)
-    everywhere = np.asarray(jax.jit(draw)(volume))
+    everywhere = np.asarray(anywhere(volume))
     np.testing.assert_allclose(draw(volume), everywhere, rtol=0, atol=1e-6 * np.abs(everywhere).max())
 
 

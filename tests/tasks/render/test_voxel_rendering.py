@@ -153,7 +153,10 @@ EXACTNESS = [  # B, voxel size and box of the result, interpolation, oversamplin
 ]
 
 
-@pytest.mark.parametrize(("b_factor", "h", "n", "interpolation", "oversampling", "figure"), EXACTNESS)
+@pytest.mark.parametrize(
+    ("b_factor", "h", "n", "interpolation", "oversampling", "figure"),
+    [pytest.param(*case, marks=pytest.mark.slow if case[:3] in [(50, 1.0, 40), (200, 1.0, 41)] else ()) for case in EXACTNESS],
+)
 def test_resampled_means_are_the_means_of_the_turned_gaussians(
     peptide, pose, b_factor, h, n, interpolation, oversampling, figure
 ):

@@ -103,6 +103,8 @@ def test_a_store_knows_its_layout(tmp_path: Path, layout: StoreLayout):
     template.create(Writer.begin(tmp_path / "a.zarr", "run"), template.Beginning(layout, {"recipe": {"tolerance": 1e-5}}))
     found, attributes = read_layout(tmp_path / "a.zarr")
     assert found == layout
+    digest = attributes.pop("digest")
+    assert len(digest) == 64
     assert attributes == {
         "schema": 4,
         "complete": False,

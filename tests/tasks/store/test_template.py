@@ -148,12 +148,14 @@ def test_attributes_say_whether_the_store_is_complete(tmp_path: Path, small: Sto
     path = tmp_path / "a.zarr"
     template.create(Writer.begin(path, "run"), template.Beginning(small, {"recipe": "r"}))
     begun = read_layout(path)[1]
+    first = begun.pop("digest")
     assert {**begun, "layout": None} == {"schema": 4, "complete": False, "layout": None, "recipe": "r"}
     for shard in range(3):
         do_shard(path, small, shard)
     closing.finish(Writer.begin(path, "run"), small, {"certificate": 1e-6})
     closed = read_layout(path)[1]
     files = closed.pop("files")
+    assert len(closed.pop("digest")) == len(first) == 64
     assert closed == {**begun, "complete": True, "certificate": 1e-6}
     assert sorted(files) == sorted(name for name in _tree(path) if not re.fullmatch(r"(potential|ledger)/c\..*|zarr.json", name))
     assert all(hashlib.sha256((path / name).read_bytes()).hexdigest() == digest for name, digest in files.items())
