@@ -85,6 +85,12 @@ def look_alikes(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def lab_of():
+    """`with lab_of(folder) as lab`: somebody else's scheduler and workers, see tests/lab.py."""
+    return _beside("lab").Lab
+
+
+@pytest.fixture(scope="session")
 def mutations():
     """Small real files and damage to them: tests/mutations.py."""
     return _beside("mutations")

@@ -6,9 +6,7 @@ model is the store's files as bytes: a call changes those that it may change, wh
 
 import shutil
 import sys
-import tempfile
-from collections import Counter
-from collections.abc import Callable, Mapping
+import time
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -17,35 +15,27 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from cryovox.pipeline.repair import withdraw
 from cryovox.pipeline.verify import verify
 from cryovox.tasks.errors import LockLost, Refusal, StoreDamage
 from cryovox.tasks.store import closing, ledger, lock, template
-from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.findings import Cure
-from cryovox.tasks.store.layout import StoreLayout, read_layout, run_folder
+from cryovox.tasks.store.layout import read_layout, run_folder
 from cryovox.tasks.store.read import read_frames
 from cryovox.tasks.values import FrameStatus
 
-
-def _beside(name: str) -> Any:
-    """Tests are no package."""
-    spec = spec_from_file_location(f"chaos_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-processes, tiny = _beside("processes"), _beside("tiny_store")
+spec = spec_from_file_location("chaos_model", Path(__file__).with_name("model.py"))
+assert spec is not None
+assert spec.loader is not None
+model: Any = module_from_spec(spec)
+spec.loader.exec_module(model)
+Model, TALLY, processes, tiny = model.Model, model.TALLY, model.processes, model.tiny
 GRID, SIZES, SKIPPED = tiny.GRID, tiny.SIZES, tiny.SKIPPED
 golden, gathered, layout_of, beginning_of, made, tree, volume = (
     getattr(tiny, name) for name in ("golden", "gathered", "layout_of", "beginning_of", "made", "tree", "volume")
 )
-TALLY: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,122 +44,43 @@ def _watched():
         yield
 
 
-class Store(RuleBasedStateMachine):
-    """`disk`: the files as they must be, rot included; None where there is no store."""
+def until(most: int) -> st.SearchStrategy[int]:
+    """Of two calls one comes to its end."""
+    return st.just(0) | st.integers(1, most)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
-        self.path = self.folder / "a.zarr"
-        self.disk: dict[str, bytes] | None = None
-        self.n, self.growing, self.complete = SIZES[0], False, False
-        self.zombies: list[Any] = []
-        self.lock: lock.RunLock
-        self.takes_the_lock()
-        TALLY["examples"] += 1
 
-    # what a process does, and how it ends
+class Store(Model, RuleBasedStateMachine):
+    """Rules over the model."""
 
-    @property
-    def layout(self) -> StoreLayout:
-        return layout_of(self.n)
-
-    @property
-    def writer(self) -> Writer:
-        return Writer.of(self.path, self.lock.uuid)
-
-    def takes_the_lock(self, step: int = 0) -> None:
-        process = processes.Process(lambda: lock.acquire(run_folder(self.path), take_over=True), step)
-        if not process.over:
-            TALLY["kills"] += 1
-            assert isinstance(process.ends(dead=True, torn=step % 2 == 0), processes.Killed)
-            processes.DEAD.update(process.owners)
-            process = processes.Process(lambda: lock.acquire(run_folder(self.path), take_over=True), 0)
-        assert process.error is None, process.error
-        assert isinstance(process.answer, lock.RunLock)
-        self.lock = process.answer
-
-    def does(self, work: Callable[[], object], after: Mapping[str, bytes | None], step: int = 0, wakes: bool = False) -> bool:
-        """`work` in a process of its own changes these files (None: gone), and no other; whether it came to its end. Where it
-        does not, each is as it was or as it is to be, and another run takes the store over."""
-        before, process = self.disk or {}, processes.Process(work, step)
-        if process.over and process.error is not None:
-            raise process.error
-        ended = process.over
-        if not ended and wakes:
-            self.zombies.append(process)
-        elif not ended:
-            TALLY["kills"] += 1
-            assert isinstance(process.ends(dead=True, torn=step % 2 == 0), processes.Killed)
-            processes.DEAD.add(self.lock.uuid)
-        found = tree(self.path) if self.path.exists() else {}
-        assert before or not found or found == after  # a half-made store is never seen
-        for name in {*before, *after, *found}:
-            wanted = [after[name] if name in after else before.get(name)]
-            if not ended:
-                wanted.append(before.get(name))
-            assert found.get(name) in wanted, name
-        self.disk = found or None
-        if not ended:
-            self.takes_the_lock(step // 3)
-        return ended
-
-    # what the model knows
-
-    def record(self, shard: int) -> str:
-        return f"ledger/{self.layout.record_key(shard)}"
-
-    def shard(self, shard: int) -> str:
-        return f"potential/{self.layout.shard_key(shard)}"
-
-    def owner(self, name: str) -> int | str:
-        """The shard whose file or record it is, or the file itself."""
-        return next((s for s in range(self.layout.n_shards) if name in (self.shard(s), self.record(s))), name)
-
-    def damage(self) -> set[str]:
-        """Files that are not what they must be."""
-        (begun, finished), found = golden(self.n), self.disk or {}
-        wrong = set()
-        for name in {*found, *finished}:
-            owner = self.owner(name)
-            if self.complete or name not in finished:
-                right = [finished.get(name)]
-            elif isinstance(owner, int):
-                right = [finished.get(name)] if self.record(owner) in found else [found.get(name)]
-            else:  # or gathered by a run that died before it closed the store
-                right = [begun.get(name), *([finished[name]] if gathered(name) else [])]
-            if found.get(name) not in right:
-                wrong.add(name)
-        # a shard of zeros has no file
-        zeros = {self.shard(s) for s in range(self.layout.n_shards)} - {*finished}
-        return wrong - {name for name in zeros if self.record(self.owner(name)) not in found and not self.complete}  # type: ignore
-
-    def visible(self) -> set[int | str]:
-        """Whose damage is seen without reading a voxel."""
-        found, right = self.disk or {}, golden(self.n)[1]
-        shards = {self.shard(s) for s in range(self.layout.n_shards)}
-        hidden = {n for n in shards if len(found.get(n, b"")) == len(right.get(n, b"")) and (n in found) == (n in right)}
-        return {self.owner(name) for name in self.damage() - hidden}
-
-    def there(self) -> bool:
-        """A store that a run would go on with."""
-        return self.disk is not None and not self.growing and not {"zarr.json", "potential/zarr.json"} & self.damage()
-
-    def undone(self) -> list[int]:
-        return [s for s in range(self.layout.n_shards) if self.record(s) not in (self.disk or {})]
+    @initialize(
+        n=st.sampled_from(SIZES), done=st.sets(st.integers(0, 7)), state=st.sampled_from(["none", "begun", "whole", "closed"])
+    )
+    def finds(self, n: int, done: set[int], state: str) -> None:
+        """What was there before."""
+        if state == "none":
+            return
+        self.n, self.complete = n, state == "closed"
+        begun, finished = golden(n)
+        left = set(range(8)) - done if state == "begun" else set()
+        missing = {name for s in left if s < self.layout.n_shards for name in (self.shard(s), self.record(s))}
+        shards = {name: data for name, data in finished.items() if isinstance(self.owner(name), int) and name not in missing}
+        self.disk = dict(finished) if self.complete else begun | shards
+        for name, data in self.disk.items():
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.path / name).write_bytes(data)
 
     # the rules
 
-    steps, wakes = st.integers(0, 40), st.booleans()
+    wakes = st.booleans()
 
     @precondition(lambda self: self.disk is None)
-    @rule(step=steps, wakes=wakes)
+    @rule(step=until(90), wakes=wakes)
     def begins(self, step: int, wakes: bool) -> None:
         writer, n = self.writer, self.n
         self.does(lambda: template.create(writer, beginning_of(n)), golden(n)[0], step, wakes)
 
     @precondition(lambda self: self.there() and self.undone())
-    @rule(data=st.data(), step=st.integers(0, 16), wakes=wakes)
+    @rule(data=st.data(), step=until(16), wakes=wakes)
     def makes_a_shard(self, data: st.DataObject, step: int, wakes: bool) -> None:
         shard = data.draw(st.sampled_from(self.undone()))
         right, writer, n = golden(self.n)[1], self.writer, self.n
@@ -179,8 +90,8 @@ class Store(RuleBasedStateMachine):
         if record in self.disk:
             assert self.disk.get(name) == right.get(name)  # the record comes last
 
-    @precondition(there)
-    @rule(step=st.integers(0, 12), wakes=wakes)
+    @precondition(Model.there)
+    @rule(step=until(6), wakes=wakes)
     def resumes(self, step: int, wakes: bool) -> None:
         """Shards without a record are named; damage that is visible is withdrawn."""
         layout, writer, missing = self.layout, self.writer, set(self.undone())
@@ -194,8 +105,8 @@ class Store(RuleBasedStateMachine):
 
         self.does(work, {self.record(s): None for s in damaged}, step, wakes)
 
-    @precondition(there)
-    @rule(step=st.integers(0, 130), wakes=wakes)
+    @precondition(Model.there)
+    @rule(step=until(80), wakes=wakes)
     def finishes(self, step: int, wakes: bool) -> None:
         layout, writer, right = self.layout, self.writer, golden(self.n)[1]
         unfit = bool(self.undone()) or any(
@@ -212,10 +123,12 @@ class Store(RuleBasedStateMachine):
             self.does(refused, changes)
             return
         self.does(lambda: closing.finish(writer, layout), {**changes, "zarr.json": right["zarr.json"]}, step, wakes)
-        self.complete = (self.disk or {})["zarr.json"] == right["zarr.json"]
+        assert self.disk is not None
+        self.complete = self.disk["zarr.json"] == right["zarr.json"]
+        assert not self.complete or all(self.disk.get(name) == right[name] for name in changes)  # the root comes last
 
     @precondition(lambda self: self.growing or (self.there() and not self.damage() and self.n != SIZES[-1]))
-    @rule(step=st.integers(0, 130), wakes=wakes)
+    @rule(step=until(130), wakes=wakes)
     def grows(self, step: int, wakes: bool) -> None:
         assert read_layout(self.path)[0].n_frames in SIZES  # what a run that extends asks first
         before, writer, n = self.layout, self.writer, SIZES[SIZES.index(self.n) + 1]
@@ -229,11 +142,14 @@ class Store(RuleBasedStateMachine):
 
         if before.n_frames % before.frames_per_shard:
             changes[self.record(before.n_shards - 1)] = None
-        self.growing = not self.does(work, changes, step, wakes)
+        ended = self.does(work, changes, step, wakes)
+        assert self.disk is not None
+        self.growing = self.disk["zarr.json"] != golden(n)[0]["zarr.json"]
+        assert self.growing or ended or all(self.disk.get(name) == data for name, data in changes.items())  # likewise
         if not self.growing:
             self.n, self.complete = n, False
 
-    @precondition(there)
+    @precondition(Model.there)
     @rule(data=st.data(), how=st.sampled_from(["flip", "cut", "longer", "gone", "zeros", "swap", "stray"]))
     def rots(self, data: st.DataObject, how: str) -> None:
         disk = self.disk
@@ -262,7 +178,7 @@ class Store(RuleBasedStateMachine):
 
     def spoils(self, name: str, how: str, data: st.DataObject) -> None:
         assert self.disk is not None
-        old = self.disk[name]
+        old = self.disk[name] or b"-"
         # another digit in a record, or in the root, is valid JSON: not every one of those is found
         place = 0 if name.startswith("ledger/c.") or name == "zarr.json" else data.draw(st.integers(0, len(old) - 1))
         new = bytearray(old)
@@ -288,7 +204,7 @@ class Store(RuleBasedStateMachine):
         assert sum(found.frames.values()) == self.n
 
     @precondition(lambda self: self.disk is not None and not self.growing)
-    @rule(steps=st.tuples(st.integers(0, 30), st.integers(0, 120)), wakes=wakes)
+    @rule(steps=st.tuples(until(8), until(130)), wakes=wakes)
     def repairs(self, steps: tuple[int, int], wakes: bool) -> None:
         """As `verify --repair` begins: shards are withdrawn, strangers moved aside, metadata written anew."""
         writer, found = self.writer, verify(self.path, True, lambda: None, running=False)
@@ -399,11 +315,18 @@ FIRST: Any = First()
 COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
 
 
+def carried_out(**more: Any) -> None:
+    TALLY.clear()
+    began = time.monotonic()
+    run_state_machine_as_test(Store, settings=settings(**COMMON, **more))
+    print("\n" + ", ".join(f"{n} {what}" for what, n in sorted(TALLY.items())), f"in {time.monotonic() - began:.0f} s")
+
+
 def test_a_store_tells_the_truth_after_any_twenty_steps():
-    run_state_machine_as_test(Store, settings=settings(max_examples=60, stateful_step_count=20, derandomize=True, **COMMON))
+    carried_out(max_examples=60, stateful_step_count=20, derandomize=True)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 def test_a_store_tells_the_truth_after_any_thirty_steps_a_thousand_times():
-    run_state_machine_as_test(Store, settings=settings(max_examples=1000, stateful_step_count=30, **COMMON))
+    carried_out(max_examples=1000, stateful_step_count=30)

@@ -1,11 +1,6 @@
 """A scheduler that somebody else started, with its workers in processes of their own: the same bytes as a local run."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -29,53 +24,14 @@ def arguments(quickstart):
     return ["run", quickstart.parent / "recipes" / "quickstart.yaml", "--set", "grid.voxel_size=2.0", "--prune", "14"]
 
 
-class Lab:
-    """A scheduler and its workers, each a process; gone after the block."""
-
-    def __init__(self, folder: Path):
-        self.folder, self._processes = folder, []
-        self.file = folder / "scheduler.json"
-
-    def scheduler(self, *options: str) -> None:
-        common = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file)]
-        self._start("distributed.cli.dask_scheduler", *common, *options)
-        deadline = time.monotonic() + 60
-        while not self.file.exists() or not self.file.read_text():
-            assert time.monotonic() < deadline, (self.folder / "lab.txt").read_text()
-            time.sleep(0.1)
-
-    def worker(self, *options: str, **environment: str) -> None:
-        command = ["--scheduler-file", str(self.file), "--no-dashboard", "--nthreads", "2", "--local-directory", str(self.folder)]
-        self._start("distributed.cli.dask_worker", *command, *options, **environment)
-
-    def _start(self, module: str, *options: str, **environment: str) -> None:
-        with (self.folder / "lab.txt").open("a") as output:
-            self._processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", module, *options],
-                    stdout=output,
-                    stderr=output,
-                    env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
-                    start_new_session=True,
-                )
-            )
-
-    def __enter__(self) -> "Lab":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
-        for process in self._processes:
-            process.wait(timeout=30)
-
-
 PRELOAD = ("--preload", "cryovox.pipeline.workers.preload")
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)])
-def test_one_two_and_four_attached_workers_write_a_local_runs_bytes(tmp_path, quickstart, cryovox, digests, golden, workers):
-    with Lab(tmp_path) as lab:
+def test_one_two_and_four_attached_workers_write_a_local_runs_bytes(
+    tmp_path, quickstart, cryovox, digests, golden, workers, lab_of
+):
+    with lab_of(tmp_path) as lab:
         lab.scheduler()
         for _ in range(workers):
             lab.worker(*PRELOAD)
@@ -88,14 +44,14 @@ def test_one_two_and_four_attached_workers_write_a_local_runs_bytes(tmp_path, qu
         assert (progress["state"], progress["done"]) == ("finished", 14)
 
 
-def test_a_worker_of_another_code_is_named_and_the_run_refused(tmp_path, quickstart, cryovox):
+def test_a_worker_of_another_code_is_named_and_the_run_refused(tmp_path, quickstart, cryovox, lab_of):
     """The worker's JAX says that it is another version."""
     liar = tmp_path / "liar"
     liar.mkdir()
     (liar / "sitecustomize.py").write_text(
         "import importlib.metadata as m\nreal = m.version\nm.version = lambda name: '0.0.7' if name == 'jax' else real(name)\n"
     )
-    with Lab(tmp_path) as lab:
+    with lab_of(tmp_path) as lab:
         lab.scheduler()
         lab.worker("--name", "stranger", PYTHONPATH=str(liar))
         where = ["--cluster", "scheduler", "--cluster-set", f"scheduler_file={lab.file}"]
@@ -115,8 +71,8 @@ def test_a_scheduler_that_does_not_answer_ends_with_one_line(tmp_path, monkeypat
         raise AssertionError("who answered?")
 
 
-def test_a_scheduler_without_workers_ends_in_time(tmp_path, quickstart, cryovox):
-    with Lab(tmp_path) as lab:
+def test_a_scheduler_without_workers_ends_in_time(tmp_path, quickstart, cryovox, lab_of):
+    with lab_of(tmp_path) as lab:
         lab.scheduler()
         where = ["--cluster", "scheduler", "--cluster-set", f"scheduler_file={lab.file}", "--cluster-set", "workers_timeout=2"]
         done = cryovox(*arguments(quickstart), *where, cwd=tmp_path)
