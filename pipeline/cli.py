@@ -29,6 +29,9 @@ Cluster = Annotated[str, typer.Option(metavar="PROFILE", help="Where to compute:
 ClusterOverrides = Annotated[
     list[str] | None, typer.Option("--cluster-set", metavar="KEY=VALUE", help="Override a profile key, e.g. workers=4")
 ]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Take the store from a run of another machine that was silent for ten minutes.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Prune = Annotated[int | None, typer.Option(metavar="N", min=1, help="Only so many frames, spread evenly: for a trial.")]
 Ensemble = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of an ensemble, or the folder that they are in.")]
@@ -96,9 +99,7 @@ def run(
     cluster_overrides: ClusterOverrides = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over: remove the store that is there.")] = False,
     extend: Annotated[bool, typer.Option("--extend", help="Go on with a store whose ensemble has more frames by now.")] = False,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Take the store from a run of another machine that was silent for ten minutes.")
-    ] = False,
+    take_over: TakeOver = False,
 ) -> None:
     """Render every frame of the recipe's ensemble into its store; run again to resume."""
     from .prepare import Onto, owned, prepare
@@ -236,6 +237,7 @@ def verify(
     as_json: AsJson = False,
     cluster: Cluster = "local",
     cluster_overrides: ClusterOverrides = None,
+    take_over: TakeOver = False,
 ) -> None:
     """Look for damage: rot, truncated, lost and swapped files; with --repair, heal it."""
     from .summary import repair_lines, verify_lines
@@ -246,7 +248,7 @@ def verify(
         profile = load_profile(cluster, cluster_overrides or [])
         with held():
             from .repair import repair as heal
-        made = heal(store, deep, profile, shlex.join(["cryovox", *sys.argv[1:]]), _to_stderr)
+        made = heal(store, deep, profile, shlex.join(["cryovox", *sys.argv[1:]]), _to_stderr, take_over)
         lines, said, code = repair_lines(made), made.to_json(), made.exit
     else:
         with held():

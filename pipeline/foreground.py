@@ -47,9 +47,11 @@ def in_the_foreground(
             return code
         finally:
             with signals.asked_for():  # a signal that comes late changes nothing about how the run ended
-                if store.exists() and tally.state["state"] != "refused":  # a refused run left all as it was
-                    _write_down(store, folder, tally, command, events)
-                events.close()
+                try:
+                    if store.exists() and tally.state["state"] != "refused":  # a refused run left all as it was
+                        _write_down(store, folder, tally, command, events)
+                finally:  # a second signal may end the report
+                    events.close()
     for line in outcome_lines(outcome):
         console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
     return Exit.SKIPPED_FRAMES if len(outcome.skipped) else Exit.DONE

@@ -1,7 +1,7 @@
 """Units whose workers died wait until all others are done; then their parts are tried in a child, and each is done alone."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +25,16 @@ class Errand:
 
 @dataclass
 class Quarantine:
-    """What is known of such units; it outlives the cluster that they ended. `say`: a line for a person."""
+    """What is known of such units; it outlives the cluster that they ended. `say`: a line for a person. `named`: units in a
+    person's words."""
 
     say: Callable[[str], None] = lambda _: None
+    named: Callable[[Sequence[int]], str] = lambda units: named("unit", units)
     _untried: list[int] = field(default_factory=list)
     _tried: deque[int] = field(default_factory=deque)
     _begin: int = 0
     _guilty: dict[int, dict[int, str]] = field(default_factory=dict)
+    _late: dict[int, tuple[int, str]] = field(default_factory=dict)
     _partless: set[int] = field(default_factory=set)
     _failed: dict[int, UnitFailed] = field(default_factory=dict)
 
@@ -49,7 +52,8 @@ class Quarantine:
         self._untried += some
         self._begin = 0
         if some:
-            self.say(f"{_named('unit', some)}: whoever had this in hand died, four times; looked into once all others are done")
+            what = f"{self.named(some)}: the worker processes that drew this ended, four times in a row"
+            self.say(f"{what}; looked into once all others are done")
 
     def errand(self, limits: Limits) -> Errand:
         """What is to be done next; there is some unit."""
@@ -57,7 +61,7 @@ class Quarantine:
             units = tuple(self._untried)
             return Errand(units, try_parts, (units, self._begin, limits))
         unit = self._tried[0]
-        if unit in self._partless:
+        if unit in self._partless and unit not in self._guilty:
             return Errand((unit,), do_units, ((unit,),))
         return Errand((unit,), do_carefully, (unit, self._guilty.get(unit, {})))
 
@@ -68,17 +72,25 @@ class Quarantine:
             known.update(guilty)
             for part, why in guilty.items():
                 self.say(f"frame {part} {why}")
+        self._late.update(tried.late)
+        self._partless.update(tried.partless)
+        if tried.opening:
+            what = f"{self.named(self._untried)}: frames are not tried one by one any more"
+            self.say(f"{what}, since the process that does so {tried.opening} before it comes to one")
+            if not (tried.parts or tried.begin or self._begin):  # nobody has ever seen their parts
+                self._partless.update(self._untried)
         self._begin = tried.begin
         if not tried.over:
             return
-        if tried.opening:
-            self.say(f"what is tried {tried.opening} before it begins")
-        self._partless.update(self._untried if tried.opening else tried.partless)
         for unit in self._untried:
             many = self._guilty.get(unit, {})
-            if len(many) >= GUILTY:
+            if unit in self._late:
+                part, why = self._late[unit]
+                text = f"frame {part} {why}, twice: a file system that hangs, or more work than there is time for"
+                self._failed[unit] = UnitFailed(unit, RuntimeError(text))
+            elif len(many) >= GUILTY:
                 said = "; ".join(f"frame {part} {why}" for part, why in list(many.items())[:NAMED])
-                text = f"{len(many)} frames of unit {unit} end their process, the rest is not tried: {said}; {_ADVICE}"
+                text = f"{len(many)} frames of {self.named([unit])} end their process, the rest is not tried: {said}; {_ADVICE}"
                 self._failed[unit] = UnitFailed(unit, RuntimeError(text))
             else:
                 self._tried.append(unit)
@@ -95,7 +107,7 @@ class Quarantine:
             self.found(Tried(opening="ends the worker"))
             return
         for unit in errand.units:
-            text = f"unit {unit} ended its worker processes again and again, alone as well; {_ADVICE}"
+            text = f"{self.named([unit])} ended its worker processes again and again, alone as well; {_ADVICE}"
             self.failed(UnitFailed(unit, RuntimeError(text)))
 
     def failed(self, failure: UnitFailed) -> None:
@@ -118,6 +130,7 @@ class Quarantine:
 _ADVICE = "often memory is short: raise `memory_limit` (of SLURM jobs `memory`), or take `threads: 1`"
 
 
-def _named(noun: str, units: list[int]) -> str:
+def named(noun: str, units: Sequence[int]) -> str:
+    """`shard 3`, or `shards 3, 4, 5 and 2 more`."""
     some = ", ".join(map(str, units[:NAMED]))
     return f"{noun}{'' if len(units) == 1 else 's'} {some}{f' and {len(units) - NAMED} more' if len(units) > NAMED else ''}"

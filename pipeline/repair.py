@@ -13,7 +13,7 @@ import numpy as np
 
 from ..tasks.ensemble.frames import TrajectoryEnsemble
 from ..tasks.errors import FrameFault, Problem, Refusal, StoreDamage
-from ..tasks.store import ledger
+from ..tasks.store import closing, ledger
 from ..tasks.store.atomic import Writer
 from ..tasks.store.findings import Cure, Finding
 from ..tasks.store.layout import StoreLayout, run_folder
@@ -58,7 +58,9 @@ class Repaired:
         return {**now.to_json(), "moved": list(self.moved), "failure": self.failure, "before": self.before.to_json()}
 
 
-def repair(store: Path, deep: bool, profile: ClusterProfile, command: str, say: Callable[[str], None]) -> Repaired:
+def repair(
+    store: Path, deep: bool, profile: ClusterProfile, command: str, say: Callable[[str], None], take_over: bool = False
+) -> Repaired:
     """Verifies under the run lock, withdraws what is damaged, runs the remembered recipe, verifies again.
 
     `command` is the line that goes on with it; `say` is told of signals. Raises `Refusal` where there is no store or a run holds
@@ -66,7 +68,7 @@ def repair(store: Path, deep: bool, profile: ClusterProfile, command: str, say: 
     """
     store = Path(os.path.realpath(store))
     ground(store)  # before a folder is made beside what is no store
-    with owned(store) as (folder, lock):
+    with owned(store, take_over) as (folder, lock):
         with listening(say) as signals, signals.asked_for() as stop:
             before = verify(store, deep, stop, running=False)
             moved = withdraw(Writer.of(store, lock.uuid), before)
@@ -105,6 +107,9 @@ def withdraw(writer: Writer, found: Verified) -> list[str]:
     for finding in found.findings:
         if finding.cure is Cure.ASIDE:
             moved.append(f"{finding.path} is now {_aside(writer, finding)}")
+    if found.base.complete and any(finding.cure is Cure.REMAKE for finding in found.findings):
+        with suppress(StoreDamage, Refusal):  # the root itself is damaged: it is made anew
+            closing.reopen(writer)
     for shard in sorted({f.shard for f in found.findings if f.cure is Cure.REMAKE and f.shard is not None}):
         _take(writer, layout, shard)
     for finding in found.findings:

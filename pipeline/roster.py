@@ -39,6 +39,8 @@ class Roster:
         self._strikes: Counter[str] = Counter()
         self._names: dict[str, str] = {}
         self._departures: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
+        self.died = False
+        """Whether a worker ever went that nobody had asked to."""
         self.examination: str | None = None
         """Name of the plugin that examines workers, where they are examined."""
 
@@ -59,7 +61,7 @@ class Roster:
             yield
         finally:
             self.examination = None
-            if self._client.status == "running":
+            if self._client.status == "running" and not self._ours:  # ours end with their cluster, now
                 with suppress(OSError, KeyError):  # workers that are gone, or new, hold no plugin
                     asked(self._client.unregister_worker_plugin, plugin.name, seconds=LEAVE)
                     self._client.unsubscribe_topic("all")
@@ -68,7 +70,18 @@ class Roster:
         """Of the scheduler, in the client's own thread."""
         _, what = event
         if isinstance(what, dict) and what.get("action") == "remove-worker":
-            self._departures.put((str(what.get("worker")), bool(what.get("expected"))))
+            address, expected = str(what.get("worker")), bool(what.get("expected"))
+            self.died |= not expected and address not in self._leaving and address not in self._renewed
+            self._departures.put((address, expected))
+
+    @property
+    def ours(self) -> bool:
+        """Whether the workers were started for this run."""
+        return self._ours
+
+    def name_of(self, address: str) -> str:
+        """The worker's, for a person."""
+        return self._names.get(address, address)
 
     def departed(self) -> list[str | None]:
         """One entry for each worker that went since this was last asked: its name where nobody had asked it to, else None."""

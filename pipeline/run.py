@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def run(
                 ensemble = informed(ensemble, survey.together())
             job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
             demand(job, profile)
+            survey.tidy()  # of a run that was killed when the store had just begun
             if onto is Onto.GROWING:
                 volumes.grow(job, found[0])
             workload = _work(job, profile, skipped, events)
@@ -113,11 +114,12 @@ def run(
         before = job.layout.n_frames - waiting
         events.say("started", frames=job.layout.n_frames, done=before - len(skipped), skipped=len(skipped), store=str(job.store))
         began = time.perf_counter()
-        for _, receipt in do(workload):
-            done, left_out, failed = receipt.statuses
-            facts: dict[str, Any] = {"shard": receipt.shard, "done": done, "skipped": left_out, "failed": failed}
-            events.say("shard", bytes=receipt.size, mass_error=receipt.mass_error, seconds=dict(receipt.seconds), **facts)
-            skipped.heard(job, receipt, events)
+        with closing(do(workload)) as receipts:  # however it is left
+            for _, receipt in receipts:
+                done, left_out, failed = receipt.statuses
+                facts: dict[str, Any] = {"shard": receipt.shard, "done": done, "skipped": left_out, "failed": failed}
+                events.say("shard", bytes=receipt.size, mass_error=receipt.mass_error, seconds=dict(receipt.seconds), **facts)
+                skipped.heard(job, receipt, events)
         seconds = time.perf_counter() - began
         return _close(job, skipped, events, waiting, seconds)  # in the block, so that the dashboard shows the end
 

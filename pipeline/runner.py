@@ -22,6 +22,7 @@ from .events.exits import NO_SPACE, Exit, Interrupted, UnitFailed, exit_of
 from .quarantine import Errand, Quarantine
 from .roster import Roster
 from .watchdog import Watchdog
+from .workers import trial
 from .workers.task import Reply, WorkloadPlugin, do_units
 from .workers.trial import Limits, Tried
 
@@ -31,8 +32,10 @@ GRACE = 10.0
 """Seconds that tasks already with the workers get once a stop is asked for."""
 LEAVE = 10.0
 """Seconds in which the workers forget the workload."""
+CANCEL = 2.0
+"""Seconds in which the scheduler drops what nobody waits for any more."""
 TRIAL = Limits(120.0, 600.0, 300.0)
-"""Of a trial; a quarter of the watchdog's patience where that is less."""
+"""Of a trial; a quarter of the watchdog's patience where that is less, and never below `trial.FLOOR`."""
 
 
 def run_workload(
@@ -53,13 +56,14 @@ def run_workload(
     ended workers of a cluster before this one. `units`: those that are left of the workload's. Raises `Interrupted`, of it
     `ClusterLost`, `UnitFailed`, and what `Roster` raises.
     """
-    plugin = WorkloadPlugin(workload)
+    plugin, done = WorkloadPlugin(workload), False
+    roster = Roster(client, lambda _: None) if roster is None else roster
     run = _Run(
         client,
         workload,
         window if callable(window) else lambda: window,
         stop,
-        Roster(client, lambda _: None) if roster is None else roster,
+        roster,
         Watchdog() if watchdog is None else watchdog,
         Quarantine() if quarantine is None else quarantine,
         workload.units if units is None else units,
@@ -67,10 +71,12 @@ def run_workload(
     try:
         asked(client.register_plugin, plugin)
         yield from run.receipts()
+        done = True
     except OSError as error:  # of Dask's own calls: what a worker's disk says comes in replies
-        raise ClusterLost(f"the cluster is lost ({error}); often workers lack memory: raise `memory_limit`") from error
+        advice = "; workers died before, often for want of memory: raise `memory_limit`" if roster.died else ""
+        raise ClusterLost(f"the cluster is lost ({error}){advice}") from error
     finally:
-        if client.status == "running":
+        if client.status == "running" and (done or not roster.ours):  # else the cluster ends with the run, now
             with suppress(OSError, KeyError):  # workers that are gone, or new, hold no plugin, and one that is stuck keeps it
                 asked(client.unregister_worker_plugin, plugin.name, seconds=LEAVE)
 
@@ -102,36 +108,55 @@ class _Run:
         self._errands = 0
         """That came to nothing, one after another."""
         self._not_before = 0.0
+        self._reason: str | None = None
+        self._deadline = float("inf")
 
     def receipts(self) -> Iterator[tuple[int, Any]]:
         """Until all is done, or something ends it."""
-        deadline: float | None = None
-        reason: str | None = None
         try:
             while True:
-                if reason is None and (reason := self._stop()):
-                    deadline = time.monotonic() + GRACE
-                if reason is None:
+                late = self._late()
+                if self._reason is None:
                     self._fill()
-                if not self._running and (reason is not None or not (self._again or self._quarantine)):
+                if late or (not self._running and (self._reason is not None or not (self._again or self._quarantine))):
                     break
-                if deadline is not None and time.monotonic() > deadline:
-                    break
-                if self._client.status not in ("running", "connecting"):
-                    raise ClusterLost("the cluster is lost")
                 try:
                     future = self._finished.get(timeout=0.1 if self._again else 0.25)
                 except queue.Empty:
-                    self._watchdog.look(self._client, [str(future.key) for future in self._running])
+                    self._look()
                     continue
                 yield from self._heard(future)
-            if reason is not None:
-                raise Interrupted(reason)
+            if self._reason is not None:
+                raise Interrupted(self._reason)
             self._quarantine.close()
         finally:
             if self._running and self._client.status == "running":
                 with suppress(OSError):  # of a scheduler that is silent
-                    asked(self._client.cancel, list(self._running), force=True, seconds=LEAVE)
+                    asked(self._client.cancel, list(self._running), force=True, seconds=CANCEL)
+
+    def _late(self) -> bool:
+        """Asks for a reason to stop; whether the time that is left after it is over. Raises `ClusterLost` where that is so."""
+        if self._reason is None and (reason := self._stop()):
+            self._reason, self._deadline = reason, time.monotonic() + GRACE
+        if self._client.status not in ("running", "connecting"):
+            raise ClusterLost("the cluster is lost")
+        return time.monotonic() > self._deadline
+
+    def _look(self) -> None:
+        """The watchdog's."""
+        tasks = {str(future.key): self._quarantine.named(units) for future, (units, _) in self._running.items()}
+        least = 0.0 if self._errand is None else self._limits().longest
+        self._watchdog.look(self._client, tasks, self._roster.name_of, least)
+
+    def _meanwhile(self) -> None:
+        """While a worker is asked for a reply, which it may never give."""
+        if self._late():
+            raise Interrupted(self._reason)
+        self._look()
+
+    def _limits(self) -> Limits:
+        most = self._watchdog.seconds / 4
+        return Limits(*(max(trial.FLOOR, min(seconds, most)) for seconds in (TRIAL.start, TRIAL.part, TRIAL.task)))
 
     def _fill(self) -> None:
         window = self._window()
@@ -141,9 +166,7 @@ class _Run:
         while self._waiting and len(self._running) + len(self._again) < window:
             self._submit(tuple(self._waiting.popleft() for _ in range(self._pace.units(len(self._waiting)))), 0)
         if self._quarantine and not self._running and not self._again and time.monotonic() >= self._not_before:
-            most = self._watchdog.seconds / 4
-            limits = Limits(min(TRIAL.start, most), min(TRIAL.part, most), min(TRIAL.task, most))
-            self._errand = self._quarantine.errand(limits)
+            self._errand = self._quarantine.errand(self._limits())
             self._submit(self._errand.units, 0)
 
     def _submit(self, units: tuple[int, ...], attempt: int) -> None:
@@ -160,19 +183,21 @@ class _Run:
 
     def _heard(self, future: Future) -> Iterator[tuple[int, Any]]:
         """What a task says, and what follows from its faults."""
+        try:
+            reply: Reply | None = asked(future.result, seconds=float("inf"), meanwhile=self._meanwhile)
+        except KilledWorker:
+            reply = None
+        except (Exception, CancelledError) as error:  # of the cluster: sorted here, never dropped
+            _raise(self._running[future][0][0], error)
         units, attempt = self._running.pop(future)
         errand, self._errand = self._errand, None
-        try:
-            reply: Reply = future.result()
-        except KilledWorker:
+        if reply is None:
             self._watchdog.heard()
             if errand is None:
                 self._quarantine.set_aside(units)
             else:
                 self._quarantine.ended_its_worker(errand)
             return
-        except (Exception, CancelledError) as error:  # of the cluster: sorted here, never dropped
-            _raise(units[0], error)
         self._watchdog.heard(reply.seconds if errand is None else 0.0)
         if errand is not None:
             yield from self._returned(reply)

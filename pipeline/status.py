@@ -1,6 +1,7 @@
 """`cryovox status`: what a store's own ledger says of it; needs no cluster and no run."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Status:
 
 def status(store: Path) -> Status:
     """Reads the ledger of the store. Raises `Refusal` where it is none of ours."""
+    store = Path(os.path.realpath(store))  # its run's folder lies beside the store itself, not beside a link
     layout, attributes = read_layout(store)
     found = ledger.survey(store, layout)
     certificate = attributes.get("certificate")

@@ -194,7 +194,7 @@ def status_lines(status: "Status") -> Iterator[str]:
         yield f"damaged      {damage}: run the same command again"
 
 
-def verify_lines(found: "Verified") -> Iterator[str]:
+def verify_lines(found: "Verified", advice: bool = True) -> Iterator[str]:
     """What was looked at, and every damage by name."""
     yield f"store        {_short(found.store)}{'' if found.base.complete else ' (not complete)'}"
     yield "frames       " + ", ".join(f"{count} {state}" for state, count in found.frames.items() if count)
@@ -204,16 +204,20 @@ def verify_lines(found: "Verified") -> Iterator[str]:
     for note in found.notes:
         yield f"note         {note}"
     for finding in found.findings:
-        frames = "" if finding.frames is None else f"shard {finding.shard}, frames {finding.frames[0]}…{finding.frames[1]}: "
+        first, last = finding.frames or (0, 0)
+        span = f"frames {first}…{last}" if last > first else f"frame {first}"
+        frames = "" if finding.frames is None else f"shard {finding.shard}, {span}: "
         yield f"damaged      {frames}{finding.path}: {finding.what}"
         yield f"{'':<12} got {finding.got}; wanted {finding.wanted}"
     if not found.findings:
         yield "damaged      nothing"
+    elif advice:
+        yield f"next         cryovox verify --repair {shlex.quote(_short(found.store))}"
 
 
 def repair_lines(done: "Repaired") -> Iterator[str]:
     """What was damaged, what was done, and how the store is now."""
-    yield from verify_lines(done.before)
+    yield from verify_lines(done.before, advice=False)
     for line in done.moved:
         yield f"moved        {line}"
     if done.failure:
@@ -222,6 +226,7 @@ def repair_lines(done: "Repaired") -> Iterator[str]:
         yield "next         cryovox run RECIPE, where the inputs are"
     elif done.after is not None and done.after is not done.before:
         yield ""
+        yield "repaired; now:"
         yield from verify_lines(done.after)
 
 

@@ -1,8 +1,8 @@
 """The look at all frames before there is a grid: part by part on the workers, kept beside the store until it was begun."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +44,18 @@ def surveying(survey: FindExtents) -> Iterator[None]:
 
 
 def surveyed(
-    do: Callable[[Workload], Iterator[tuple[int, Any]]], survey: FindExtents, skipped: Skipped, events: Events
+    do: Callable[[Workload], Generator[tuple[int, Any], None, None]], survey: FindExtents, skipped: Skipped, events: Events
 ) -> Survey:
     """What the survey finds, and how far it is: part by part, and not again what an interrupted run has found."""
     parts, units = len(survey.parts), len(survey.units)
     bad = Skipped(skipped.n_frames, skipped.allowed)  # the ledger names them later
     events.say("survey", done=parts - units, of=parts)
-    for done, (_, glance) in enumerate(do(survey) if units else (), parts - units + 1):
-        events.say("survey", done=done, of=parts)
-        bad.reasons |= dict(glance.named)
-        bad.unnamed += glance.bad - len(glance.named)
-        bad.check()
+    with closing(do(survey)) if units else nullcontext(()) as glances:
+        for done, (_, glance) in enumerate(glances, parts - units + 1):
+            events.say("survey", done=done, of=parts)
+            bad.reasons |= dict(glance.named)
+            bad.unnamed += glance.bad - len(glance.named)
+            bad.check()
     seen = survey.together()
     Skipped(skipped.n_frames, skipped.allowed, dict(seen.bad)).check()
     return seen

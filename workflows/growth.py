@@ -1,6 +1,5 @@
 """Whether an ensemble is one that a store was begun with, and more frames behind it: then the store may grow."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +56,7 @@ def _problems(
     shards = -(-ensemble.n_frames // layout.frames_per_shard)
     if shards > MOST_SHARDS:
         yield problem("the store would have too many files", f"{shards} shards", f"at most {MOST_SHARDS}")
-    if changed := _changed(store, attributes, ensemble):
+    if changed := _changed(attributes, ensemble):
         yield problem("the inputs changed since the store was begun", changed, "the same bytes as then, and more behind them")
         return
     source, place = ensemble.located(np.arange(n))
@@ -71,10 +70,10 @@ def _problems(
         yield problem("a frame of the store is another by now", got, wanted)
 
 
-def _changed(store: Path, attributes: dict[str, Any], ensemble: TrajectoryEnsemble) -> str:
+def _changed(attributes: dict[str, Any], ensemble: TrajectoryEnsemble) -> str:
     """The file that does not begin as it was; empty where all do."""
     then = [SourceFile(**{key: one[key] for key in ("name", "size", "digest")}) for one in attributes["sources"]]
-    n = len(json.loads((store / "frame" / "source" / "zarr.json").read_text("utf-8"))["attributes"]["files"])
+    n = attributes["n_frame_files"]
     paths = [Path(part.path) for part in ensemble.trajectory.parts]
     together = n > MANY
     if isinstance(ensemble.poses, TabulatedPoses):

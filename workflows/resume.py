@@ -18,6 +18,7 @@ def existing(store: Path, recipe: Recipe, but: tuple[str, ...] = ()) -> tuple[St
     if not (store.exists() or store.is_symlink()):
         return None
     layout, attributes = read_layout(store)
+    _on_one_disk(store)
     free, both = tuple(f"{key}." for key in but), (attributes["recipe"], store_deciding(recipe))
     differences = [one for one in differing(*both) if not f"{one[0]}.".startswith(free)]
     if differences:
@@ -31,6 +32,15 @@ def existing(store: Path, recipe: Recipe, but: tuple[str, ...] = ()) -> tuple[St
             )
         )
     return layout, attributes
+
+
+def _on_one_disk(store: Path) -> None:
+    """Files are made beside the store and renamed into it."""
+    for node in ("potential", "ledger", "frame", "t"):
+        if (store / node).stat().st_dev != store.parent.stat().st_dev:
+            fix = f"move it: `rm {store / node} && mv {(store / node).resolve()} {store / node}`, or choose another `store.path`"
+            got, wanted = f"{(store / node).resolve()}", "all of the store on one disk"
+            raise Refusal(Problem("a part of the store lies on another disk", str(store / node), got, wanted, fix))
 
 
 def same_sources(store: Path, layout: StoreLayout, attributes: dict[str, Any], ensemble: Ensemble) -> None:

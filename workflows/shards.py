@@ -38,6 +38,7 @@ class VolumesSession(Session):
 
     def __init__(self, job: Job, compress: Compress = "auto"):
         self.job, self._compress = job, compress
+        self.writer = job.writer  # of now: once the run goes on with other workers, this one writes no more
         self.encoder = encoder_of(compress, on_card=platform() != "cpu")
         self.drawing = kind_of(job.recipe).drawing(job, job.recipe, job.ensemble)
         # one decoding child, one device, and an oracle that for maps takes gigabytes: one thread at a time for each
@@ -95,7 +96,7 @@ class VolumesSession(Session):
             # what drew, and what compressed where it was not the host
             engine = " ".join(filter(None, [drawing.engine, encoder.name]))
             record = ShardRecord(unit, int(frames[0]), tuple(records), size, digest, engine)
-            ledger.commit(job.writer, job.layout, record)
+            ledger.commit(self.writer, job.layout, record)
         return _receipt(job, record, lap)
 
     def _drawn(self, batch: Any, named: str, lap: "_Laps") -> tuple[Bricks, list[FrameRecord]]:
@@ -120,12 +121,12 @@ class VolumesSession(Session):
         """The file's size and digest, and who compressed."""
         job, encoder = self.job, self.encoder
         try:
-            return *write_shard(job.writer, job.layout, unit, bricks, encoder), encoder
+            return *write_shard(self.writer, job.layout, unit, bricks, encoder), encoder
         except DeviceMemory:
             if self._compress != "auto":
                 raise
         self.encoder = encoder = HostEncoder()
-        return *write_shard(job.writer, job.layout, unit, bricks, encoder), encoder
+        return *write_shard(self.writer, job.layout, unit, bricks, encoder), encoder
 
     def _records(self, batch: Any, drawn: Bricks, stored: Bricks) -> list[FrameRecord]:
         checks = (FrameCheck(self.job, self.drawing, subject) for subject in self.drawing.subjects(batch))

@@ -1,6 +1,5 @@
 """`workflow: volumes`, the driver's side: begin a store or continue one, name the work, and close the store with its proof."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -72,17 +71,7 @@ def begin(job: Job, replace: bool = False) -> None:
     """
     if not (replace and job.store.exists()):  # an old store makes room
         demand(job)
-    beginning, old = _beginning(job), None
-    if replace and job.store.exists():
-        old = job.writer.take_away()
-    try:
-        template.create(job.writer, beginning)
-    except BaseException:
-        if old is not None and not job.store.exists():
-            old.rename(job.store)
-        raise
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+    template.create(job.writer, _beginning(job), over=replace)
 
 
 def renew(job: Job) -> None:
@@ -99,6 +88,7 @@ def grow(job: Job, before: StoreLayout) -> None:
     if job.layout == before and sources_of(job.ensemble) == read_layout(job.store)[1]["sources"]:
         return
     demand(job, before.n_frames)
+    closing.reopen(job.writer, but=["files"])
     if before.n_frames % before.frames_per_shard and job.layout != before:
         ledger.withdraw(job.writer, before, before.n_shards - 1)
     renew(job)
@@ -110,6 +100,7 @@ def _beginning(job: Job) -> template.Beginning:
         "recipe": store_deciding(job.recipe),
         "recipe_hash": recipe_hash(job.recipe),
         "sources": sources_of(ensemble),
+        "n_frame_files": len(ensemble.frame_files),
         "notes": list(ensemble.notes),
         **ensemble.facts,
         "convention": meaning.convention,
@@ -122,6 +113,8 @@ def _beginning(job: Job) -> template.Beginning:
 def work(job: Job, compress: Compress = "host") -> tuple[Volumes, list[Problem]]:
     """What is left to do, and what damage was found on the way: damaged shards lose their record and are made anew."""
     todo, damaged = ledger.pending(job.store, job.layout)
+    if todo and read_layout(job.store)[1]["complete"]:
+        closing.reopen(job.writer)
     for shard in damaged:
         ledger.withdraw(job.writer, job.layout, shard)
     return Volumes(job, tuple(todo), compress), list(damaged.values())

@@ -16,6 +16,7 @@ import dask.config
 from distributed import Client
 
 from ..events.exits import Interrupted
+from ..events.signals import only_noted
 from ..workers.preload import PRELOAD
 from . import overrides
 from .environment import environment_of
@@ -52,8 +53,8 @@ class _Kind:
     """Seconds that a run waits while there is no worker."""
     hoped: Callable[[Any], int] = lambda _: 0
     """Workers that may come one after another, where they are not started at once."""
-    closing: float = 20.0
-    """Seconds in which it is closed, or its processes are killed."""
+    closing: float = 10.0
+    """Seconds in which it is closed, or its processes are killed: with what a stop takes before, less than 30 s."""
 
 
 _KINDS: dict[type[ClusterProfile], _Kind] = {
@@ -66,6 +67,8 @@ LOOK = 2.0
 """Seconds between two questions how many workers there are."""
 ANSWER = 60.0
 """Seconds in which a scheduler answers."""
+SLICE = 0.25
+"""Seconds between two times that `meanwhile` is called."""
 _LOG = logging.getLogger("cryovox.run")
 
 
@@ -84,9 +87,15 @@ def _module(profile: ClusterProfile) -> Any:
     return import_module(f".{_KINDS[type(profile)].module}", __package__)
 
 
-def asked(call: Callable[..., Any], *arguments: Any, seconds: float | int = ANSWER, **more: Any) -> Any:
+def asked(
+    call: Callable[..., Any],
+    *arguments: Any,
+    seconds: float | int = ANSWER,
+    meanwhile: Callable[[], None] = lambda: None,
+    **more: Any,
+) -> Any:
     """What a client's method answers. Raises what it raises, and `TimeoutError` where it takes longer: a process that stands
-    still on the other side would otherwise be waited for."""
+    still on the other side would otherwise be waited for. What `meanwhile` raises ends the waiting too."""
     answer: list[Any] = []
     trouble: list[BaseException] = []
 
@@ -98,7 +107,11 @@ def asked(call: Callable[..., Any], *arguments: Any, seconds: float | int = ANSW
 
     thread = threading.Thread(target=ask, name="cryovox-asks", daemon=True)
     thread.start()
-    thread.join(seconds)
+    deadline = time.monotonic() + seconds
+    while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
+        thread.join(min(left, SLICE))
+        if thread.is_alive():
+            meanwhile()
     if trouble:
         raise trouble[0]
     if not answer:
@@ -109,9 +122,13 @@ def asked(call: Callable[..., Any], *arguments: Any, seconds: float | int = ANSW
 def present(client: Client) -> list[str]:
     """Addresses of the workers that are there. Raises `ClusterLost` where the scheduler is gone."""
     try:
-        return list(asked(client.nthreads))
-    except OSError as error:
+        if client.status == "running":
+            return list(asked(client.nthreads))
+    except Exception as error:
+        if client.status == "running" and not isinstance(error, OSError):  # else it was closed this moment: no more is to be said
+            raise
         raise ClusterLost(f"the cluster is lost ({error})") from error
+    raise ClusterLost(f"the cluster is lost (the connection is {client.status})")
 
 
 @dataclass
@@ -187,7 +204,8 @@ class Running:
 def launched(profile: ClusterProfile, run_folder: Path) -> Iterator[Running]:
     """The cluster, for as long as the block runs; what was started for it is gone afterwards. It may have no worker yet.
 
-    Raises `Refusal` where this machine lacks what the profile needs, `Interrupted` where the cluster does not come up.
+    Raises `Refusal` where this machine lacks what the profile needs, `Interrupted` where the cluster does not come up, or has
+    another reason for what ended the block.
     """
     check(profile)
     opened: Opener = _module(profile).opened
@@ -201,14 +219,39 @@ def launched(profile: ClusterProfile, run_folder: Path) -> Iterator[Running]:
 
 @contextmanager
 def _closed_in_time(seconds: float) -> Iterator[ExitStack]:
-    """Whatever closing meets, changes nothing about how the run ended; where it hangs, the cluster's processes are killed."""
+    """The cluster's own contexts see what ended the block. Whatever closing meets changes nothing about how the run ended, unless
+    one of them has another reason for it (`Interrupted`); where it hangs, the cluster's processes are killed."""
     stack = ExitStack()
+    ended: tuple[Any, Any, Any] = (None, None, None)
     try:
         yield stack
+    except BaseException as error:
+        ended = type(error), error, error.__traceback__
+        raise
     finally:
+        with only_noted():
+            _close(stack, ended, seconds)
+
+
+def _close(stack: ExitStack, ended: tuple[Any, Any, Any], seconds: float) -> None:
+    """In a thread of its own, and in that time; a signal that comes meanwhile is only noted: to close is what it asks for."""
+    trouble: list[BaseException] = []
+
+    def close() -> None:
         try:
-            asked(stack.close, seconds=seconds)
-        except Exception as error:  # the run has ended as it did
-            _LOG.warning("closing the cluster: %s: %s", type(error).__name__, error)
-            for process in multiprocessing.active_children():  # a command starts no others beside a cluster
-                process.kill()
+            stack.__exit__(*ended)
+        except BaseException as error:  # sorted below
+            if error is not ended[1]:
+                trouble.append(error)
+
+    thread = threading.Thread(target=close, name="cryovox-closes", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        trouble.append(TimeoutError(f"not done in {seconds:.0f} s"))
+    for error in trouble:
+        if isinstance(error, Interrupted):
+            raise error
+        _LOG.warning("closing the cluster: %s: %s", type(error).__name__, error)
+        for process in multiprocessing.active_children():  # a command starts no others beside a cluster
+            process.kill()

@@ -30,7 +30,7 @@ class ClusterProfile:
     with it; a worker on one core gains only what waiting for the disk takes."""
     window: Annotated[int, Ge(1)] = 4
     """Tasks waiting or running per worker; more hides slow starts, fewer stops sooner."""
-    stall: Annotated[int, Ge(10)] = 1800
+    stall: Annotated[int, Ge(60)] = 1800
     """Seconds without an answer from any worker, though there are workers and tasks, after which the cluster is given up: one
     that was started for the run is started anew, else the run ends, to be resumed. More than the slowest shard takes."""
 

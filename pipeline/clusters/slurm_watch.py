@@ -90,7 +90,7 @@ class WorkerJobs:
         thread.start()
         try:
             yield
-        except Exception as error:
+        except (Exception, Interrupted) as error:  # a lost cluster, or what its closed client says
             if self._trouble is None:
                 raise
             raise Interrupted(self._trouble) from error

@@ -2,10 +2,12 @@
 when those under way are done."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 from .exits import Interrupted
 
@@ -17,13 +19,13 @@ ECHO = 2.0
 
 
 class Signals:
-    """Which signal came, and whether someone is asking for it. `say` is called in the handler, in the midst of anything."""
+    """Which signal came, and how many blocks ask for it. `say` is called in the handler, in the midst of anything."""
 
     def __init__(self, say: Callable[[str], None]):
         self._say = say
         self._came: list[str] = []
         self._when = 0.0
-        self._asked_for = False
+        self._asked_for = 0
 
     def reason(self) -> str | None:
         """Why the run must stop, or None."""
@@ -31,12 +33,12 @@ class Signals:
 
     @contextmanager
     def asked_for(self) -> Iterator[Callable[[], str | None]]:
-        """Inside the block a signal is only noted: the code there asks `reason` often."""
-        self._asked_for = True
+        """Inside the block, which may stand in another, a signal is only noted: the code there asks `reason` often."""
+        self._asked_for += 1
         try:
             yield self.reason
         finally:
-            self._asked_for = False
+            self._asked_for -= 1
 
     def note(self, number: int, _: FrameType | None) -> None:
         """The handler. Raises `Interrupted` where nobody asks, and for whoever sends a second signal."""
@@ -49,6 +51,27 @@ class Signals:
             self._say(f"{self._came[0]}: stopping in order; once more stops at once")
         if not self._asked_for or len(self._came) > 1:
             raise Interrupted(self.reason())
+
+
+@contextmanager
+def only_noted() -> Iterator[None]:
+    """A signal that strikes inside the block is noted by whoever listens and ends nothing there, however often it comes. For
+    what must be done in any case and ends by itself. Of the main thread; in others, which no signal strikes, it is nothing."""
+    main = threading.current_thread() is threading.main_thread()
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in _TAKEN if main}
+    listened = {number: handler for number, handler in before.items() if callable(handler)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        with suppress(Interrupted, KeyboardInterrupt):
+            listened[number](number, frame)
+
+    for number in listened:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in listened.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from ..events.quantities import duration, size
 MODULE = "cryovox.pipeline.workers.trial_child"
 GUILTY = 8
 """Parts of one unit that end the child; after so many the rest of the unit is not tried."""
+FLOOR = 120.0
+"""Seconds that each limit of a trial is at least: imports and a first compilation take long on a busy machine."""
 LOOK = 0.02
 """Seconds between two looks at the child's memory."""
 
@@ -33,7 +35,12 @@ class Limits:
     part: float
     """Seconds for each part."""
     task: float
-    """Seconds after which no other part is begun: the rest is another task's."""
+    """Seconds after which no other part is begun: the rest is another task's. What took too long is tried once more even so."""
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a trial may take."""
+        return self.task + 4 * self.start + 2 * self.part
 
 
 @dataclass
@@ -46,6 +53,9 @@ class Tried:
     """Of all units."""
     guilty: dict[int, dict[int, str]] = field(default_factory=dict)
     """By unit and part: why it ended the child."""
+    late: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """By unit: the part that took too long, twice. That may be a file system's doing, and no part is blamed; the rest of the unit
+    is not tried."""
     partless: tuple[int, ...] = ()
     """Units that have no parts to be tried."""
     opening: str = ""
@@ -60,11 +70,12 @@ class Tried:
 def tried(workload: Workload, units: Sequence[int], begin: int, limits: Limits, memory: int | None) -> Tried:
     """Tries the parts of these units from the place `begin` on. `memory`: bytes that the child may take. Nothing is written."""
     until, found = time.monotonic() + limits.task, Tried(begin)
+    again: set[int] = set()  # places where a child was late; -1: before its first
     while True:
         with _child(workload, units, found.begin) as child:
-            if not _outlived(child, units, found, limits, memory, until):
+            if not _outlived(child, units, found, limits, memory, until, again):
                 return found
-        if found.over or time.monotonic() > until:
+        if not child.late and (found.over or time.monotonic() > until):
             return found
 
 
@@ -72,12 +83,15 @@ def tried(workload: Workload, units: Sequence[int], begin: int, limits: Limits, 
 class _Child:
     process: subprocess.Popen[bytes]
     pipe: Connection
+    late: bool = False
+    """Whether it took too long, and another is to try the same."""
 
     def says(self, seconds: float, memory: int | None) -> tuple[Any, str]:
         """What it says next, or why it says nothing more."""
         watched, deadline = psutil.Process(self.process.pid), time.monotonic() + seconds
         while not self.pipe.poll(LOOK):
             if time.monotonic() > deadline:
+                self.late = True
                 return None, f"takes more than {duration(seconds)}"
             try:
                 if memory and watched.memory_info().rss > memory:
@@ -90,11 +104,16 @@ class _Child:
             return None, _end(self.process.wait(5))
 
 
-def _outlived(child: _Child, units: Sequence[int], found: Tried, limits: Limits, memory: int | None, until: float) -> bool:
+def _outlived(
+    child: _Child, units: Sequence[int], found: Tried, limits: Limits, memory: int | None, until: float, again: set[int]
+) -> bool:
     """Notes what this child finds; whether another one is needed."""
     everything, found.opening = child.says(limits.start, memory)
     if found.opening:
-        return False
+        if not _once_more(child, -1, again):
+            return False
+        found.opening = ""
+        return True
     found.parts, found.partless = len(everything), tuple(set(units) - {unit for unit, _ in everything})
     place, why = child.says(limits.start, memory)
     while place is not None:
@@ -107,12 +126,25 @@ def _outlived(child: _Child, units: Sequence[int], found: Tried, limits: Limits,
     if not why or found.over:
         found.opening = why
         return False
+    if _once_more(child, found.begin, again):
+        return True
     unit, part = everything[found.begin]
-    guilty = found.guilty.setdefault(unit, {})
-    guilty[part] = why
+    if child.late:
+        found.late[unit], child.late = (part, why), False
+    else:
+        found.guilty.setdefault(unit, {})[part] = why
     found.begin += 1
-    while len(guilty) >= GUILTY and not found.over and everything[found.begin][0] == unit:
+    enough = unit in found.late or len(found.guilty[unit]) >= GUILTY
+    while enough and not found.over and everything[found.begin][0] == unit:
         found.begin += 1
+    return True
+
+
+def _once_more(child: _Child, place: int, again: set[int]) -> bool:
+    """Whether a child that was late here is the first one."""
+    if not child.late or place in again:
+        return False
+    again.add(place)
     return True
 
 
@@ -129,8 +161,9 @@ def _child(workload: Workload, units: Sequence[int], begin: int) -> Iterator[_Ch
     ours, theirs = Pipe()
     number = theirs.fileno()
     command = [sys.executable, "-P", "-m", MODULE, str(number), str(os.getpid())]
-    # a nanny's worker is daemonic, to which multiprocessing gives no children
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=(number,))
+    # a nanny's worker is daemonic, to which multiprocessing gives no children; how it ends is said here, in words
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, pass_fds=(number,))
     theirs.close()
     try:
         try:

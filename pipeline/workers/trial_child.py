@@ -34,7 +34,7 @@ def main() -> None:
             try:
                 session.rehearse(everything[place][1])
             except Exception as error:  # what is only raised ends no process: the unit says it again when it is done
-                print(f"{type(error).__name__}: {error}", file=sys.stderr)
+                print(f"{type(error).__name__}: {error}", file=sys.stderr)  # which the trial leaves unheard
         pipe.send(None)
 
 

@@ -7,9 +7,11 @@ lock and its rename there is no moment in which it could do harm.
 
 import errno
 import os
+import re
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from ..errors import LockLost
 from .layout import run_folder
 
 UNFINISHED = "unfinished"
+TRIES = 20
+"""Of removing a folder in which somebody writes, a tenth of a second apart."""
 BUFFER = 1 << 20
 """Bytes gathered before the system is called: a shard comes in thousands of pieces."""
 GONE = (errno.ENOENT, errno.ESTALE)
@@ -34,8 +38,8 @@ class Writer:
 
     @classmethod
     def of(cls, store: Path, lock: str) -> "Writer":
-        """That of the run whose lock has this identity."""
-        return cls(store, unfinished(run_folder(store), lock))
+        """That of the run whose lock has this identity, as it is now: `renew_writing` ends those that were asked for before."""
+        return cls(store, _newest(run_folder(store), lock))
 
     @classmethod
     def begin(cls, store: Path, lock: str) -> "Writer":
@@ -49,20 +53,21 @@ class Writer:
         The bytes are on the disk when this returns. Whatever is raised, no temporary file stays: `LockLost` where another run has
         taken over, `OSError` for a full or read-only disk.
         """
-        path = _with_folders(node, key)
+        path = node / key
         temporary = self.folder / f"{path.name}.{uuid.uuid4().hex}"
         try:
             with self.fenced():
+                _with_folders(node, key)
                 with temporary.open("xb", BUFFER) as file:
                     file.writelines(pieces)
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(path)
+                sync_folder(path.parent)
         finally:
             # also for KeyboardInterrupt, which may fall between any two lines
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
 
     def remove(self, node: Path, key: str) -> None:
         """Take away what is at `key`, if anything is. Raises as `write` does."""
@@ -74,7 +79,8 @@ class Writer:
         except FileNotFoundError:
             return
         away.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        with self.fenced():
+            sync_folder(path.parent)
 
     def put_folder(self, folder: Path) -> None:
         """A whole store, made in `self.folder`, becomes the store, which is not there yet. Raises as `write` does."""
@@ -98,41 +104,59 @@ class Writer:
         except OSError as error:
             if error.errno in GONE and not self.folder.exists():
                 raise LockLost(f"{self.store} is another run's by now, or this run is over: it stops without writing") from error
+            if error.errno and not error.filename:  # of a write: which disk is full?
+                error.filename = str(self.store)
             raise
 
 
-def unfinished(run_folder: Path, lock: str) -> Path:
+def _newest(run_folder: Path, lock: str) -> Path:
     """The folder in which the run with this lock makes the files of its store, until they are whole."""
-    return run_folder / UNFINISHED / lock
+    folder = run_folder / UNFINISHED
+    names = (re.fullmatch(rf"{re.escape(lock)}-([0-9]+)", one.name) for one in folder.glob(f"{lock}-*"))
+    number = max((int(name[1]) for name in names if name), default=0)
+    return folder / (f"{lock}-{number}" if number else lock)
 
 
-def begin_writing(run_folder: Path, lock: str) -> None:
+def begin_writing(run_folder: Path, lock: str, ours: Callable[[], bool] = lambda: True) -> None:
     """The run with this lock may write from now on, and nobody else: the folders of all other runs are taken away.
 
-    Safe to repeat. Raises `OSError`.
+    `ours`: whether the lock is still this one; asked before each. Safe to repeat. Raises `OSError`, also where a folder stays.
     """
-    own = unfinished(run_folder, lock)
+    own = run_folder / UNFINISHED / lock
     own.mkdir(parents=True, exist_ok=True)
     for other in own.parent.iterdir():
-        if other != own:
+        if other != own and ours():
             _gone(other)
 
 
 def end_writing(run_folder: Path, lock: str) -> None:
     """What `begin_writing` made is gone, if it was still there. Raises `OSError`."""
-    own = unfinished(run_folder, lock)
-    _gone(own)
+    _gone(_newest(run_folder, lock))
     with suppress(OSError):  # another run's is there, or none
-        own.parent.rmdir()
+        (run_folder / UNFINISHED).rmdir()
+
+
+def renew_writing(run_folder: Path, lock: str) -> None:
+    """The run goes on with other workers: those that it had write no more, however late they wake up. Raises `OSError`."""
+    _, _, number = _newest(run_folder, lock).name.removeprefix(lock).partition("-")
+    begin_writing(run_folder, f"{lock}-{int(number or 0) + 1}")
 
 
 def _gone(folder: Path) -> None:
-    """A rename is one moment, while removing a folder takes many, in which a late process may add a file."""
+    """A rename is one moment, while removing a folder takes many, in which a late process may add a file.
+
+    Over a network a process may still find the folder by its handle: it must be gone, whatever its name was.
+    """
     try:
         away = folder if folder.name.startswith(".") else folder.rename(folder.with_name(f".{folder.name}"))
     except FileNotFoundError:
         return
-    shutil.rmtree(away, ignore_errors=True)  # what stays is in nobody's way, and the next run tries again
+    for _ in range(TRIES):
+        shutil.rmtree(away, ignore_errors=True)
+        if not away.exists():
+            return
+        time.sleep(0.1)
+    raise OSError(errno.ENOTEMPTY, "files of another run cannot be removed", str(away))
 
 
 def replace(file: Path, data: bytes) -> None:
@@ -172,8 +196,8 @@ def sync_tree(folder: Path) -> None:
         sync_folder(Path(root))
 
 
-def _with_folders(node: Path, key: str) -> Path:
-    """The file's path; the folders between are made, and durable."""
+def _with_folders(node: Path, key: str) -> None:
+    """The folders between are made, and durable."""
     folder = node
     for part in key.split("/")[:-1]:
         try:
@@ -183,4 +207,3 @@ def _with_folders(node: Path, key: str) -> Path:
         else:
             sync_folder(folder)
         folder /= part
-    return node / key

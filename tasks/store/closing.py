@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from ..errors import Problem, StoreDamage
 from ..values import FrameRecord, ShardRecord
 from . import ledger, template
 from .atomic import Writer
-from .layout import AVERAGES, Meaning, StoreLayout
-from .root import OWN, closed_text
+from .layout import AVERAGES, Meaning, StoreLayout, read_layout
+from .root import OWN, closed_text, intact, root_text
 
 
 def finish(
@@ -52,12 +52,28 @@ def finish(
         raise StoreDamage(_unfinished(path, seen, layout.n_shards))
     for key, pieces in template.chunks_of(times):
         writer.write(path / "t", key, *pieces)
-    ours = json.loads((path / template.ROOT).read_text("utf-8"))["attributes"]["cryovox"]
+    ours = _own(path)
     added = attributes() if callable(attributes) else attributes or {}
     files = manifest(path)
     _unchanged(path, ours.get("files", {}), files)
     kept = {key: value for key, value in ours.items() if key not in (*OWN, "files")} | added | {"files": files}
     writer.write(path, template.ROOT, closed_text(layout, kept, times if meaning.time else None))
+
+
+def reopen(writer: Writer, but: Collection[str] = ()) -> None:
+    """The store is not complete any more. `but`: attributes that do not hold any more. Raises as `finish` does."""
+    ours, layout = _own(writer.store), read_layout(writer.store)[0]
+    kept = {key: value for key, value in ours.items() if key not in (*OWN, "certificate", *but)}
+    writer.write(writer.store, template.ROOT, root_text(layout, kept))
+
+
+def _own(path: Path) -> dict[str, Any]:
+    """The root's attribute `cryovox`, which nobody else vouches for."""
+    root = json.loads((path / template.ROOT).read_text("utf-8"))
+    if not intact(root):
+        wanted, fix = "what was written", f"cryovox verify --repair {path.name}"
+        raise StoreDamage(Problem("the root of the store has changed", str(path / template.ROOT), "other words", wanted, fix))
+    return root["attributes"]["cryovox"]
 
 
 def manifest(path: Path) -> dict[str, str]:

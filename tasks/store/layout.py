@@ -189,7 +189,8 @@ def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise Refusal(not_ours(path, f"{type(error).__name__}: {error}")) from error
     # a run that made room for more frames may have been killed before the root said so
-    if replace(of_array, n_frames=layout.n_frames) != layout or of_array.n_frames < layout.n_frames:
+    growing = not attributes["complete"] and of_array.n_frames > layout.n_frames
+    if (replace(of_array, n_frames=layout.n_frames) if growing else of_array) != layout:
         raise Refusal(not_ours(path, f"potential/zarr.json is of another store: {json.dumps(plain_layout(of_array))}"))
     return layout, attributes
 

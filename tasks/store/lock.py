@@ -15,6 +15,7 @@ import uuid as uuids
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from ..errors import Problem, Refusal
@@ -61,7 +62,8 @@ class RunLock:
     def release(self) -> None:
         """Remove the lock, if it is still this one. Safe to repeat."""
         self.heartbeat.stop()
-        end_writing(self.run_folder, self.uuid)
+        with suppress(OSError):  # the run ended as it did; the next one sweeps what is left
+            end_writing(self.run_folder, self.uuid)
         if still_ours(self.run_folder, self.uuid):
             _file(self.run_folder).unlink(missing_ok=True)
 
@@ -87,9 +89,12 @@ def acquire(run_folder: Path, take_over: bool = False) -> RunLock:
                 _take_over(run_folder, holder, owner, mine, take_over)
             elif not _link(mine, _file(run_folder)):  # released this moment, and taken again
                 raise Refusal(_lost_race(run_folder))
-    lock = RunLock(run_folder, owner, Heartbeat(_file(run_folder), lambda: still_ours(run_folder, owner.uuid)))
+    ours = partial(still_ours, run_folder, owner.uuid)
+    lock = RunLock(run_folder, owner, Heartbeat(_file(run_folder), ours))
     try:
-        begin_writing(run_folder, owner.uuid)
+        begin_writing(run_folder, owner.uuid, ours)
+        if not ours():  # this process stood still for so long that another was told to take over
+            raise Refusal(_lost_race(run_folder))
     except BaseException:
         lock.release()
         raise
@@ -107,9 +112,9 @@ def still_ours(run_folder: Path, uuid: str) -> bool:
 
 
 def is_held(run_folder: Path) -> bool:
-    """Whether a run that is not surely dead holds the lock. Raises `Refusal` where it cannot be understood."""
+    """Whether a run holds the lock that is neither surely dead nor silent for long. Raises `Refusal` for what is no lock."""
     holder = _read(_file(run_folder))
-    return holder is not None and not _surely_dead(holder, _myself())
+    return holder is not None and not _surely_dead(holder, _myself()) and _silence(_file(run_folder)) < SILENT
 
 
 def _take_over(run_folder: Path, holder: Owner, owner: Owner, mine: Path, by_hand: bool) -> None:

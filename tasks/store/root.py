@@ -23,12 +23,24 @@ def closed_text(layout: StoreLayout, attributes: dict[str, Any], times: Float[np
     return _text(layout, attributes, times, complete=True)
 
 
+def intact(root: dict[str, Any]) -> bool:
+    """Whether the root is what was written, by its own digest."""
+    ours = dict(root["attributes"]["cryovox"])
+    said = ours.pop("digest", None)
+    rest = {**root, "attributes": {**root["attributes"], "cryovox": ours}}
+    return said == _digest(rest)
+
+
+def _digest(root: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(root, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
 def _text(layout: StoreLayout, attributes: dict[str, Any], times: Float[np.ndarray, " n"] | None, complete: bool) -> bytes:
     if taken := sorted({*OWN} & set(attributes)):
         raise ValueError(f"the store itself writes the attributes {taken}")
     ours = {"schema": SCHEMA, "complete": complete, "layout": plain_layout(layout), **attributes}
     root = {"attributes": {"ome": _ome(layout, times), "cryovox": ours}, "zarr_format": 3, "node_type": "group"}
-    ours["digest"] = hashlib.sha256(json.dumps(root, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    ours["digest"] = _digest(root)
     return json.dumps(root, indent=2, allow_nan=False).encode()
 
 

@@ -3,6 +3,7 @@
 import errno
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,26 +74,33 @@ class Beginning:
     """They become arrays of `frame/`."""
 
 
-def create(writer: Writer, beginning: Beginning) -> None:
-    """Make the empty store: every frame pending, every voxel 0.
+def create(writer: Writer, beginning: Beginning, over: bool = False) -> None:
+    """Make the empty store: every frame pending, every voxel 0. `over`: one that is there gives way, once the new one is made.
 
     It is made in the run's own folder and renamed into place, so a half-made store is never seen. Raises `Refusal` where anything
     is at the store's path or the file system cannot hold a store, `ValueError` for attributes that JSON cannot hold (NaN too) and
     for labels of another length or with a name of the store's own, what `Writer.write` raises.
     """
     path = writer.store
-    if path.is_symlink() or path.exists():
+    if not over and (path.is_symlink() or path.exists()):
         raise Refusal(_exists(path))
-    folder = _made(writer, beginning)
+    folder, old = _made(writer, beginning), None
     try:
+        if over and path.exists():
+            old = writer.take_away()
         writer.put_folder(folder)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV):
+        if old is not None:
+            with suppress(FileNotFoundError):  # the store is another run's
+                old.rename(path)
+        if not isinstance(error, OSError) or error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV):
             raise
         got, fix = f"no renaming of folders ({error.strerror})", "choose a `store.path` on another file system"
         what = "the file system cannot hold a store"
         raise Refusal(Problem(what, str(path.parent), got, "one that renames folders and files", fix)) from error
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)  # what stays is swept by the next run
 
 
 def renew(writer: Writer, beginning: Beginning) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,18 @@ def digests(folder: Path) -> dict[str, bytes]:
     """Every file of a folder."""
     files = [Path(root) / name for root, _, names in os.walk(folder) for name in names]
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(files)}
+
+
+def _gone(group: int) -> None:
+    """Until the last worker has ended, too: one that outlives its driver may commit what it has in hand."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("processes of the run are left")
 
 
 TALLY: Counter[str] = Counter()
@@ -84,6 +97,7 @@ class Arena:
         """Its exit code; what it made is counted."""
         try:
             code = process.wait(timeout)
+            _gone(process.pid)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, 9)
@@ -154,7 +168,7 @@ class Arena:
 def _arena(folder: Path, quickstart: Path, golden: dict[str, bytes], workers: int = 2) -> Arena:
     shutil.copyfile(quickstart / "adk.xtc", folder / "adk.xtc")
     (folder / "recipe.yaml").write_text(RECIPE.format(data=quickstart))
-    (folder / "here.yaml").write_text(f"workers: {workers}\ndashboard_port: 0\n")
+    (folder / "here.yaml").write_text(f"workers: {workers}\ndashboard_port: 0\nstall: 60\n")
     return Arena(folder, golden, ["recipe.yaml", "--cluster", "./here.yaml"])
 
 

@@ -280,9 +280,12 @@ class Store(Model, RuleBasedStateMachine):
             if sys.exc_info()[1] is None:
                 self.ends_well()
         finally:
-            for zombie in self.zombies:
-                zombie.ends(dead=True)
-            shutil.rmtree(self.folder)
+            self.teardown_folder()
+
+    def teardown_folder(self) -> None:
+        for zombie in self.zombies:
+            zombie.ends(dead=True)
+        shutil.rmtree(self.folder)
 
     def ends_well(self) -> None:
         """Whatever happened, the same run ends with the store that nobody disturbed."""
@@ -313,6 +316,39 @@ class First:
 
 FIRST: Any = First()
 COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
+
+
+CALLS = {
+    "begins": ("none", 12, lambda store, step, wakes: store.begins(step, wakes)),
+    "makes a shard": ("begun", 11, lambda store, step, wakes: store.makes_a_shard(FIRST, step, wakes)),
+    "finishes": ("whole", 12, lambda store, step, wakes: store.finishes(step, wakes)),
+    "grows": ("closed", 11, lambda store, step, wakes: store.grows(step, wakes)),
+}
+
+
+def stopped_before(step: int, name: str, wakes: bool) -> bool:
+    """One call that is stopped there, and what follows; whether it came to its end before."""
+    state, n, call = CALLS[name]
+    store = Store()
+    try:
+        store.finds(n, set(), state)
+        before = TALLY["stopped"]
+        call(store, step, wakes)
+        store.tells_the_truth()
+        store.ends_well()
+    finally:
+        store.teardown_folder()
+    return TALLY["stopped"] == before
+
+
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_may_be_stopped_before_each_of_its_steps(name, every):
+    """It dies there, or wakes up when another run has done its work."""
+    step = 1
+    while not (stopped_before(step, name, False) and stopped_before(step, name, True)):
+        step += every
+    assert step > 7, "more than a rename"
 
 
 def carried_out(**more: Any) -> None:

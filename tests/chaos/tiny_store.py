@@ -20,6 +20,7 @@ EMPTY, SKIPPED = (2, 4, 5), (7,)
 """Frames without a voxel, of which 4 and 5 are a whole shard; and one that was left out."""
 
 
+@lru_cache
 def layout_of(n: int) -> StoreLayout:
     return StoreLayout(GRID, n, "float32", 2)
 

@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import dask
 import pytest
@@ -21,7 +22,7 @@ from cryovox.pipeline.clusters.profile import LocalProfile, SchedulerProfile
 from cryovox.pipeline.crew import Crew
 from cryovox.pipeline.events.events import Events
 from cryovox.pipeline.events.exits import Exit, Interrupted, exit_of
-from cryovox.pipeline.events.signals import Signals
+from cryovox.pipeline.events.signals import Signals, listening
 from cryovox.pipeline.events.tally import Tally
 from cryovox.pipeline.roster import Roster
 from cryovox.pipeline.runner import run_workload
@@ -96,6 +97,104 @@ def warnings_of(crew):
     return [event.text for event in crew.heard if event.kind == "warning"]
 
 
+class Lost(Running):
+    """A cluster with one worker, which is lost whenever a workload is run."""
+
+    n_workers = 1
+
+
+@pytest.fixture
+def losing(crew, monkeypatch):
+    """`losing(close, begin)`: a crew whose clusters are made up; `begin(n)` is called as the n-th begins, `close(n, how)` as it
+    is closed. Gives the crew, and what is called of it."""
+
+    def make(close=lambda n, how: None, begin=lambda n: None):
+        made, seen = crew(), []
+
+        @contextmanager
+        def launched(profile, folder):
+            n = len(seen)
+            seen.append(n)
+            begin(n)
+            client = create_autospec(Client, instance=True)
+            client.status, client.scheduler, client.dashboard_link = "running", None, ""
+            try:
+                yield Lost(client, profile)
+            except BaseException as how:
+                close(n, how)
+                raise
+            close(n, None)
+
+        def lost(*_):
+            raise ClusterLost("the cluster is lost")
+            yield
+
+        monkeypatch.setattr(crew_module, "launched", launched)
+        monkeypatch.setattr(Crew, "_once", lost)
+        return made, seen
+
+    return make
+
+
+def ended(made, work):
+    with made as team:
+        list(team.do(work))
+
+
+def test_what_the_cluster_says_of_its_loss_ends_the_run_without_another(losing, slow):
+    def close(_, how):
+        raise Interrupted("worker jobs end before they work") from how
+
+    made, seen = losing(close)
+    with pytest.raises(Interrupted, match="end before they work"):
+        ended(made, slow())
+    assert seen == [0]
+    assert not warnings_of(made)
+
+
+def test_a_lost_cluster_is_started_anew_once_where_nothing_gets_done(losing, slow):
+    made, seen = losing()
+    with pytest.raises(ClusterLost, match="the cluster is lost"):
+        ended(made, slow())
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize("during", ["close", "begin"])
+def test_a_signal_in_a_rebuild_ends_it(losing, slow, during):
+    signals = []
+
+    def strike(n):
+        if n == (0 if during == "close" else 1):
+            signals[0].note(signal.SIGTERM, None)
+
+    made, seen = losing(**({"close": lambda n, _: strike(n)} if during == "close" else {"begin": strike}))
+    signals.append(made._signals)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+        ended(made, slow())
+    assert seen == ([0] if during == "close" else [0, 1])
+
+
+def test_signals_while_the_cluster_closes_change_nothing(monkeypatch, tmp_path):
+    closed = []
+
+    @contextmanager
+    def opened(*_):
+        client = create_autospec(Client, instance=True)
+        yield client
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        closed.append("all")
+
+    monkeypatch.setattr(launch, "_module", lambda _: SimpleNamespace(check=lambda _: None, opened=opened))
+    with listening(lambda _: None) as signals:
+        with launch.launched(LocalProfile(), tmp_path):
+            assert signals.reason() is None
+        assert closed == ["all"]
+        assert signals.reason() is not None
+
+
 @pytest.mark.chaos
 def test_a_stuck_unit_costs_one_cluster_and_the_rest_is_done_once(crew, slow):
     work, began = slow(stuck=(3,), times=1), time.monotonic()
@@ -104,7 +203,7 @@ def test_a_stuck_unit_costs_one_cluster_and_the_rest_is_done_once(crew, slow):
         lasted = time.monotonic() - began
         (warning,) = warnings_of(team)
     assert "no worker has answered for" in warning
-    assert "slow-3" in warning
+    assert "has unit 3" in warning
     assert "started anew, with 1 unit left" in warning
     assert sorted(work.asked()) == sorted([*range(8), 3])
     assert lasted < 3 + 30
@@ -117,7 +216,7 @@ def test_what_is_always_stuck_ends_the_run_to_be_resumed(crew, slow):
         for unit, _ in team.do(work):
             done.append(unit)
 
-    with crew(stall=2) as team, pytest.raises(ClusterLost, match="slow-3") as lost:
+    with crew(stall=2) as team, pytest.raises(ClusterLost, match="has unit 3") as lost:
         consume(team)
     assert exit_of(lost.value) is Exit.INTERRUPTED
     assert sorted(done) == [i for i in range(8) if i != 3]
@@ -179,16 +278,19 @@ def test_silence_counts_only_while_there_are_workers_and_tasks(monkeypatch):
             return {"tcp://a": ["x-1"]}
 
     client = Silent()
-    for clock.now, workers.n, tasks in ((0, 1, ["x-1"]), (90, 1, ["x-1"]), (95, 0, ["x-1"]), (190, 1, ["x-1"]), (194, 1, [])):
+    some = {"x-1": "shard 1"}
+    for clock.now, workers.n, tasks in ((0, 1, some), (90, 1, some), (95, 0, some), (190, 1, some), (194, 1, {})):
         watchdog.look(client, tasks)
     clock.now = 290
-    watchdog.look(client, ["x-1"])
+    watchdog.look(client, some)
     clock.now = 296
-    with pytest.raises(ClusterLost, match="tcp://a has x-1"):
-        watchdog.look(client, ["x-1"])
+    watchdog.look(client, some, least=200)
+    clock.now = 298
+    with pytest.raises(ClusterLost, match=r"worker 1 on a has shard 1$"):
+        watchdog.look(client, some, lambda address: {"tcp://a": "1 on a"}[address])
     watchdog.heard(60.0)  # a task may take a few times what another took
     clock.now += 250
-    watchdog.look(client, ["x-1"])
+    watchdog.look(client, some)
 
 
 BROKEN = "import sys\nif '--multiprocessing-fork' in sys.orig_argv: sys.modules[{!r}] = None\n"
@@ -260,7 +362,7 @@ def test_a_worker_without_cryovox_that_joins_a_lab_keeps_its_tasks_and_is_named(
                             stderr=subprocess.DEVNULL,
                         )
 
-            with pytest.raises(ClusterLost, match=r"no worker has answered for .*tcp://.* has slow-"):
+            with pytest.raises(ClusterLost, match=r"no worker has answered for .*tcp://.* has unit"):
                 consume()
         finally:
             if bare is not None:

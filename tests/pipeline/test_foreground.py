@@ -11,6 +11,7 @@ from cryovox.pipeline.documents.recipe import load_recipe
 from cryovox.pipeline.events.events import Events
 from cryovox.pipeline.events.exits import Exit, Interrupted
 from cryovox.pipeline.events.tally import Tally
+from cryovox.pipeline.prepare import Onto
 from cryovox.pipeline.report import facts
 from cryovox.tasks.store.lock import acquire
 
@@ -26,7 +27,7 @@ def ended(tmp_path, monkeypatch, quickstart):
         monkeypatch.setattr(foreground, "run", run)
         monkeypatch.setattr(foreground, "outcome_lines", lambda _: ["done"])
         with acquire(tmp_path / "x.zarr.run") as lock:
-            arguments = (load_recipe(recipe), LocalProfile(), store, False, lock.run_folder, lock)
+            arguments = (load_recipe(recipe), LocalProfile(), store, Onto.SAME, lock.run_folder, lock)
             return foreground.in_the_foreground(*arguments, "cryovox run x.yaml")
 
     return call

@@ -16,6 +16,8 @@ from cryovox.pipeline.clusters.profile import LocalProfile
 from cryovox.pipeline.events.exits import UnitFailed
 from cryovox.pipeline.quarantine import Quarantine
 from cryovox.pipeline.runner import run_workload
+from cryovox.pipeline.workers.task import do_carefully, do_units
+from cryovox.pipeline.workers.trial import Limits, Tried
 from cryovox.tasks.errors import FrameFault, Problem
 from cryovox.workflows.base import Session
 
@@ -86,6 +88,42 @@ def client(monkeypatch):
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+LIMITS = Limits(60.0, 10.0, 60.0)
+
+
+def test_a_frame_that_was_found_guilty_stays_out_where_a_later_trial_does_not_open():
+    said = []
+    held = Quarantine(said.append)
+    held.set_aside((6, 7))
+    held.found(Tried(begin=3, parts=8, guilty={6: {26: "ends its process: SIGSEGV"}}))
+    held.found(Tried(begin=3, opening="takes more than 2 min"))
+    assert said[-1].startswith("units 6, 7: frames are not tried one by one any more")
+    assert "takes more than 2 min" in said[-1]
+    for unit, without in ((6, {26: "ends its process: SIGSEGV"}), (7, {})):
+        errand = held.errand(LIMITS)
+        assert (errand.task, errand.arguments) == (do_carefully, (unit, without))
+        held.done(unit)
+
+
+def test_of_units_whose_parts_nobody_has_seen_each_is_done_as_it_is():
+    held = Quarantine()
+    held.set_aside((6,))
+    held.found(Tried(opening="ends its process with exit code 7"))
+    assert held.errand(LIMITS).task is do_units
+
+
+def test_what_was_late_twice_fails_by_name_and_nothing_is_left_out_for_it():
+    held = Quarantine(named=lambda units: f"shards {units}")
+    held.set_aside((6, 7))
+    held.found(Tried(begin=8, parts=8, late={6: (25, "takes more than 2 min")}))
+    assert held.errand(LIMITS).arguments == (7, {})
+    held.done(7)
+    assert not held
+    with pytest.raises(UnitFailed, match="frame 25 takes more than 2 min, twice") as failure:
+        held.close()
+    assert failure.value.unit == 6
 
 
 def test_of_a_unit_that_ends_its_workers_the_frame_is_left_out_and_fifty_others_are_done_before(client, tmp_path):

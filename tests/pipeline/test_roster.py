@@ -127,6 +127,8 @@ def test_workers_that_draw_other_last_digits_are_named_once(client, expected, sq
 class _Client(Client):
     """Notes who is started anew and who must leave; connected to nothing."""
 
+    status = "running"
+
     def __init__(self, *workers):
         self.workers, self.restarted = list(workers), []
 

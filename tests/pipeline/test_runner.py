@@ -8,12 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from distributed import Client, KilledWorker, LocalCluster
+from distributed import Client, Future, KilledWorker, LocalCluster
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 from cryovox.pipeline import quarantine, runner
 from cryovox.pipeline.events.exits import Interrupted, UnitFailed
 from cryovox.pipeline.runner import run_workload
+from cryovox.pipeline.watchdog import Watchdog
 from cryovox.pipeline.workers.task import do_units
 from cryovox.tasks.errors import DecoderFault, FrameFault, LockLost, Problem
 from cryovox.workflows.base import Session
@@ -227,6 +228,24 @@ def test_a_stop_lets_running_units_finish_and_starts_no_new_one(client, faulty):
         consume()
     assert 10 <= len(done) <= 14
     assert sorted(done) == sorted(work.asked)  # whatever was begun was also counted
+
+
+@pytest.mark.parametrize(("stop", "watchdog", "said"), [("enough", 600, "enough"), (None, 0.4, "no worker has answered")])
+def test_a_reply_that_never_comes_is_not_waited_for(client, faulty, monkeypatch, stop, watchdog, said):
+    monkeypatch.setattr(runner, "GRACE", 0.3)
+    monkeypatch.setattr(Future, "result", lambda _: time.sleep(8))
+    began, patience = time.monotonic(), Watchdog(watchdog)
+    replies = run_workload(client, faulty(), 2, lambda: stop if time.monotonic() > began + 0.5 else None, watchdog=patience)
+    with pytest.raises(Interrupted, match=said):
+        list(replies)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(("patience", "limits"), [(60, (120, 120, 120)), (1800, (120, 450, 300)), (1e9, (120, 600, 300))])
+def test_a_trial_has_time_whatever_the_watchdogs_patience(patience, limits):
+    found = runner._Run._limits(SimpleNamespace(_watchdog=Watchdog(patience)))
+    assert (found.start, found.part, found.task) == limits
+    assert found.longest >= sum(limits)
 
 
 def test_a_worker_refuses_a_workload_that_has_ended(client, faulty):

@@ -3,13 +3,15 @@
 import os
 import signal
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
-from cryovox.pipeline.workers.trial import GUILTY, Limits, tried
+from cryovox.pipeline.workers import trial
+from cryovox.pipeline.workers.trial import GUILTY, Limits, _Child, tried
 from cryovox.workflows.base import Session
 
 LIMITS = Limits(60.0, 10.0, 60.0)
@@ -79,11 +81,46 @@ def test_each_end_is_named_and_every_other_part_is_tried(tmp_path):
     assert work.asked() == list(range(12))
 
 
-def test_too_much_memory_and_too_much_time_are_named(tmp_path):
-    work = Parts({2: "memory", 3: "sleep"}, tmp_path / "log")
+def test_too_much_memory_is_guilt_and_too_much_time_is_named_without_blame(tmp_path):
+    work = Parts({0: "memory", 1: "sleep"}, tmp_path / "log")
     found = tried(work, (0,), 0, Limits(60.0, 2.0, 60.0), 300_000_000)
-    assert found.guilty == {0: {2: "takes more than 300.0 MB of memory", 3: "takes more than 2 s"}}
+    assert found.guilty == {0: {0: "takes more than 300.0 MB of memory"}}
+    assert found.late == {0: (1, "takes more than 2 s")}
+    assert work.asked() == [0, 1, 1]  # once more in another child; the rest of the unit is not tried
+    assert found.over
     assert [p for p in psutil.Process().children(recursive=True) if "trial_child" in " ".join(p.cmdline())] == []
+
+
+class Script(_Child):
+    """A child that says what it is told to; `late` is what a child that takes too long answers."""
+
+    def __init__(self, words):
+        self.words, self.late = words, False
+
+    def says(self, seconds, memory):
+        word = self.words.pop(0)
+        self.late |= word == "late"
+        return (None, "takes more than 1 s") if word == "late" else (word, "")
+
+
+PARTS = [(0, 0), (0, 1), (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("children", "late", "opening"),
+    [
+        ([["late"], [PARTS, 0, 1, 2, None]], {}, ""),
+        ([["late"], ["late"]], {}, "takes more than 1 s"),
+        ([[PARTS, 0, "late"], [PARTS, 0, 1, 2, None]], {}, ""),
+        ([[PARTS, 0, "late"], [PARTS, 0, "late"], [PARTS, 2, None]], {0: (0, "takes more than 1 s")}, ""),
+    ],
+)
+def test_what_is_late_is_tried_once_more_and_nothing_is_blamed_for_it(monkeypatch, tmp_path, children, late, opening):
+    monkeypatch.setattr(trial, "_child", lambda *_: nullcontext(Script(children.pop(0))))
+    found = tried(Parts({}, tmp_path / "log"), (0, 1), 0, LIMITS, None)
+    assert (found.guilty, found.late, found.opening) == ({}, late, opening)
+    assert found.over
+    assert children == []
 
 
 def test_a_trial_that_takes_long_is_continued_where_it_was(tmp_path):

@@ -131,12 +131,19 @@ def test_nothing_new_is_nothing_to_do(folder, frames):
     assert {p: p.read_bytes() for p in (folder / "a.zarr").rglob("*") if p.is_file()} == tree
 
 
-def test_a_killed_extension_is_begun_once_more(folder, frames, monkeypatch):
+@pytest.mark.parametrize("another", [False, True], ids=["the file grew", "another file"])
+def test_a_killed_extension_is_begun_once_more(folder, frames, monkeypatch, another):
     """Between any two of its files."""
     frames(FIRST + 1)
-    carried_out(recipe_of(), folder)
-    frames(ALL)
-    write, left = volumes.template.Writer.write, [0]
+    recipe = recipe_of("*.xtc")
+    carried_out(recipe, folder)
+    if another:
+        (folder / "adk.xtc").rename(folder / "1.xtc")
+        frames(FIRST + 1, "2.xtc")
+    else:
+        frames(ALL)
+    n = 2 * (FIRST + 1) if another else ALL
+    write, left, complete = volumes.template.Writer.write, [0], []
 
     def killed(self, node, key, *pieces):
         left[0] -= 1
@@ -144,16 +151,18 @@ def test_a_killed_extension_is_begun_once_more(folder, frames, monkeypatch):
             raise KeyboardInterrupt
         write(self, node, key, *pieces)
 
-    for n in (0, 1, 2, 3, 5, 8, 12):
-        left[0] = n
+    for left[0] in (0, 1, 2, 3, 5, 8, 12):
         with monkeypatch.context() as patch:
             patch.setattr(volumes.template.Writer, "write", killed)
             with pytest.raises(KeyboardInterrupt):
-                carried_out(recipe_of(), folder, extend=True)
-        assert read_layout(folder / "a.zarr")[0].n_frames in (FIRST + 1, ALL)
-    carried_out(recipe_of(), folder, extend=True)
+                carried_out(recipe, folder, extend=True)
+        layout, attributes = read_layout(folder / "a.zarr")
+        assert layout.n_frames in (FIRST + 1, n)
+        complete.append(attributes["complete"])
+    assert complete == [True, *[False] * 6]  # of the first, nothing had happened
+    carried_out(recipe, folder, extend=True)
     assert read_layout(folder / "a.zarr")[1]["complete"]
-    assert np.isfinite(read_frames(folder / "a.zarr", np.arange(ALL))).all()
+    assert np.isfinite(read_frames(folder / "a.zarr", np.arange(n))).all()
 
 
 def _other_bytes(folder, frames):

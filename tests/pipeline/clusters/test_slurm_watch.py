@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,12 @@ from unittest.mock import create_autospec
 import pytest
 from distributed import Client
 
-from cryovox.pipeline.clusters import slurm_watch
+from cryovox.pipeline.clusters import launch, slurm_watch
+from cryovox.pipeline.clusters.launch import ClusterLost
 from cryovox.pipeline.clusters.profile import SlurmProfile
 from cryovox.pipeline.clusters.sbatch import clear
 from cryovox.pipeline.clusters.slurm_watch import WorkerJobs, alive, cancel
-from cryovox.pipeline.events.exits import Interrupted
+from cryovox.pipeline.events.exits import Exit, Interrupted, exit_of
 from cryovox.tasks.errors import Refusal
 
 HOUR = 3600
@@ -109,8 +111,36 @@ def test_jobs_that_all_end_before_anyone_comes_are_given_up(kept, tmp_path):
     assert run.cluster.now < 200
     assert len(run.cluster.ends) == 3 * slurm_watch.TRIES
     run.client.close.assert_called_once()
-    with pytest.raises(Interrupted, match=f"end before they work; their logs are in {tmp_path}"), run.jobs.kept_up():
-        raise RuntimeError("the client is closed")
+    for error in (RuntimeError("the client is closed"), ClusterLost("the cluster is lost")):
+        with pytest.raises(Interrupted, match=f"end before they work; their logs are in {tmp_path}"), run.jobs.kept_up():
+            raise error
+
+
+def test_a_run_whose_jobs_were_given_up_ends_with_that_and_nothing_is_started_anew(kept, tmp_path, monkeypatch):
+    run = kept(lambda *_: (100, 2), n=3)
+    assert not run.run(HOUR)
+    run.client.status, run.client.scheduler, seen = "closed", None, []
+
+    @contextmanager
+    def opened(*_):
+        with run.jobs.kept_up():
+            yield run.client
+
+    monkeypatch.setattr(launch, "_module", lambda _: SimpleNamespace(check=lambda _: None, opened=opened))
+
+    def wait():
+        with launch.launched(SlurmProfile(), tmp_path) as running:
+            try:
+                running.wait(lambda: None, print)
+            except ClusterLost as lost:
+                seen.append(lost)
+                raise
+
+    with pytest.raises(Interrupted, match="end before they work; their logs") as end:
+        wait()
+    assert len(seen) == 1
+    assert not isinstance(end.value, ClusterLost)
+    assert exit_of(end.value) is Exit.INTERRUPTED
 
 
 def test_jobs_that_wait_in_the_queue_are_not_given_up_for_one_bad_node(kept):

@@ -119,6 +119,31 @@ def test_who_takes_over_sweeps_what_others_left_and_ends_their_writing(store: Pa
     assert [(p.name, p.read_bytes()) for p in _files(store.parent)] == [("0", b"second")]
 
 
+def test_a_run_that_goes_on_with_other_workers_ends_the_writing_of_those_it_had(store: Path, writer: Writer):
+    folder = writer.folder.parent.parent
+    for n in range(12):
+        before = Writer.of(store, "first")
+        atomic.renew_writing(folder, "first")
+        with pytest.raises(LockLost):
+            before.write(store, "0", b"late")
+        Writer.of(store, "first").write(store, "0", b"%d" % n)
+    assert (store / "0").read_bytes() == b"11"
+    atomic.end_writing(folder, "first")
+    assert not (folder / atomic.UNFINISHED).exists()
+
+
+def test_whoever_is_told_that_the_lock_is_anothers_takes_nothing_away(store: Path, writer: Writer):
+    atomic.begin_writing(writer.folder.parent.parent, "late", ours=lambda: False)
+    writer.write(store, "0", b"first")
+
+
+def test_a_folder_in_which_somebody_goes_on_writing_is_not_thought_gone(store: Path, writer: Writer, monkeypatch):
+    monkeypatch.setattr(atomic.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(atomic.time, "sleep", lambda _: None)
+    with pytest.raises(OSError, match="cannot be removed"):
+        Writer.begin(store, "second")
+
+
 def test_a_writer_that_was_stopped_between_its_bytes_and_their_name_does_no_harm(store: Path, writer: Writer, monkeypatch):
     """The zombie's worst moment: its file is whole, and the rename is all that is left."""
     replace = Path.replace

@@ -72,3 +72,24 @@ def test_a_file_that_has_changed_is_never_vouched_for(tmp_path: Path, small: Sto
     with pytest.raises(StoreDamage, match="has changed") as caught:
         closing.finish(writer, small)
     assert str(file) in str(caught.value)
+
+
+def test_a_root_that_has_changed_is_never_signed_again(tmp_path: Path, small: StoreLayout, do_shard):
+    """Of the recipe, the sources and the versions there is no other copy."""
+    path, writer = tmp_path / "a.zarr", Writer.begin(tmp_path / "a.zarr", "run")
+    template.create(writer, template.Beginning(small, {"versions": {"numpy": "2.1.0"}}))
+    for shard in range(3):
+        do_shard(path, small, shard)
+    closing.finish(writer, small)
+    text = (path / "zarr.json").read_text()
+    (path / "zarr.json").write_text(text.replace("2.1.0", "2.1.8"))
+    for act in (lambda: closing.finish(writer, small), lambda: closing.reopen(writer)):
+        with pytest.raises(StoreDamage, match="root of the store has changed"):
+            act()
+    (path / "zarr.json").write_text(text)
+    closing.finish(writer, small)
+    assert (path / "zarr.json").read_text() == text
+    closing.reopen(writer)
+    assert read_layout(path)[1]["complete"] is False
+    closing.finish(writer, small)
+    assert (path / "zarr.json").read_text() == text
