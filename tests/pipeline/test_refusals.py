@@ -7,14 +7,16 @@ import MDAnalysis
 import numpy as np
 import pytest
 
+ONE = ("--cluster-set", "workers=1", "--cluster-set", "dashboard_port=0")
+
 
 @pytest.fixture
-def refused(tmp_path, cryovox):
+def refused(tmp_path, inside):
     """Runs a recipe that must be refused: its one block."""
 
     def run(recipe, *arguments):
         before = {path.name for path in tmp_path.iterdir()}
-        done = cryovox("run", recipe, *arguments, cwd=tmp_path)
+        done = inside("run", recipe, *arguments, cwd=tmp_path)
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr
         for part in ("where:", "fix:"):
@@ -136,45 +138,45 @@ def finished(recipe, tmp_path, cryovox, quickstart):
         (tmp_path / name).write_bytes((quickstart / name).read_bytes())
     path = recipe(h=4.0, more=", frames: {stop: 3}")
     path.write_text(path.read_text().replace(f"{quickstart}/", ""))
-    done = cryovox("run", path, cwd=tmp_path)
+    done = cryovox("run", path, *ONE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     return path
 
 
-def test_a_store_is_only_continued_with_its_own_recipe_and_inputs(finished, tmp_path, cryovox, digests):
+def test_a_store_is_only_continued_with_its_own_recipe_and_inputs(finished, tmp_path, cryovox, inside, digests):
     before = digests(tmp_path / "out.zarr")
     changed = ("--set", "scattering.b_factor.value=50")
-    done = cryovox("run", finished, *changed, cwd=tmp_path)
+    done = inside("run", finished, *changed, cwd=tmp_path)
     assert done.returncode == 2
     assert "scattering.b_factor.value: 50" in done.stderr
     assert digests(tmp_path / "out.zarr") == before
 
     # an overwrite that is refused leaves the old store as it is, wherever it is refused
     for refused in ("grid.shape=[8,8,8]", "ensemble.select=resname XYZ"):
-        done = cryovox("run", finished, "--overwrite", "--set", refused, cwd=tmp_path)
+        done = inside("run", finished, "--overwrite", "--set", refused, cwd=tmp_path)
         assert done.returncode == 2, done.stderr
         assert digests(tmp_path / "out.zarr") == before
 
     # inputs are known by their bytes: another name is none, another byte is
     (tmp_path / "adk.xtc").rename(tmp_path / "run1.xtc")
     finished.write_text(finished.read_text().replace("adk.xtc", "run1.xtc"))
-    done = cryovox("run", finished, cwd=tmp_path)
+    done = inside("run", finished, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "adk.pdb").read_text()
     (tmp_path / "adk.pdb").write_text(text.replace("REMARK     285 UNITARY", "REMARK     285 UNITARI"))
-    done = cryovox("run", finished, cwd=tmp_path)
+    done = inside("run", finished, cwd=tmp_path)
     assert done.returncode == 2
     assert "inputs changed" in done.stderr
     assert "adk.pdb" in done.stderr
     (tmp_path / "adk.pdb").write_text(text)
 
-    anew = cryovox("run", finished, *changed, "--overwrite", cwd=tmp_path)
+    anew = cryovox("run", finished, *changed, "--overwrite", *ONE, cwd=tmp_path)
     assert anew.returncode == 0, anew.stderr
     assert digests(tmp_path / "out.zarr") != before
     assert sorted(path.name for path in tmp_path.iterdir() if "zarr" in path.name) == ["out.zarr", "out.zarr.run"]
 
 
-def test_a_bad_frame_is_named_and_stops_the_run_and_the_plan(recipe, tmp_path, cryovox, quickstart):
+def test_a_bad_frame_is_named_and_stops_the_run_and_the_plan(recipe, tmp_path, cryovox, inside, quickstart):
     shutil.copytree(quickstart, tmp_path / "copy")  # MDAnalysis leaves files beside what it opens
     universe = MDAnalysis.Universe(tmp_path / "copy" / "adk.pdb", tmp_path / "copy" / "adk.xtc")
     with MDAnalysis.Writer(str(tmp_path / "bad.xtc"), len(universe.atoms)) as writer:
@@ -184,8 +186,8 @@ def test_a_bad_frame_is_named_and_stops_the_run_and_the_plan(recipe, tmp_path, c
             writer.write(universe.atoms)
     path = recipe(h=4.0)
     path.write_text(path.read_text().replace(f"{quickstart}/adk.xtc", "bad.xtc"))
-    for command in ("run", "plan"):
-        done = cryovox(command, path, cwd=tmp_path)
+    for command, call in (("run", cryovox), ("plan", inside)):
+        done = call(command, path, *ONE, cwd=tmp_path)
         assert done.returncode == 4, done.stderr
         assert "frame 7" in done.stderr
         assert "Traceback" not in done.stderr

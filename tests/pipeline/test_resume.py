@@ -43,7 +43,8 @@ def workers_of(process):
     return [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow  # of two workers all the others say it too
+@pytest.mark.parametrize("workers", [2, 4])
 def test_one_two_and_four_workers_write_the_same_store(tmp_path, arguments, cryovox, undisturbed, digests, workers):
     (tmp_path / "two.yaml").write_text(f"workers: {workers}\ndashboard_port: 0\n")
     done = cryovox(*arguments, cwd=tmp_path)
@@ -51,13 +52,13 @@ def test_one_two_and_four_workers_write_the_same_store(tmp_path, arguments, cryo
     assert digests(tmp_path / "adk.zarr") == undisturbed
 
 
-def test_a_killed_driver_is_resumed_to_the_same_bytes(tmp_path, arguments, start, cryovox, undisturbed, digests):
+def test_a_killed_driver_is_resumed_to_the_same_bytes(tmp_path, arguments, start, cryovox, inside, undisturbed, digests):
     process = start(*arguments, cwd=tmp_path)
     wait_for_shards(tmp_path / "adk.zarr", 5, process)
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    status = cryovox("status", "adk.zarr", cwd=tmp_path)
+    status = inside("status", "adk.zarr", cwd=tmp_path)
     assert status.returncode == 0
     assert "pending" in status.stdout
     assert "last run     killed" in status.stdout
@@ -68,6 +69,7 @@ def test_a_killed_driver_is_resumed_to_the_same_bytes(tmp_path, arguments, start
     assert digests(tmp_path / "adk.zarr") == undisturbed
 
 
+@pytest.mark.slow  # tests/chaos kills more of them by default
 def test_a_killed_worker_is_replaced_in_the_same_run(tmp_path, arguments, start, undisturbed, digests):
     process = start(*arguments, cwd=tmp_path)
     wait_for_shards(tmp_path / "adk.zarr", 3, process)
@@ -100,17 +102,17 @@ def test_a_signal_ends_the_run_with_75_and_the_line_to_resume(tmp_path, argument
     assert digests(tmp_path / "adk.zarr") == undisturbed
 
 
-def test_two_runs_never_write_one_store(tmp_path, arguments, start, cryovox, undisturbed, digests):
+def test_two_runs_never_write_one_store(tmp_path, arguments, start, inside, undisturbed, digests):
     process = start(*arguments, cwd=tmp_path)
     wait_for_shards(tmp_path / "adk.zarr", 1, process)
-    second = cryovox(*arguments, cwd=tmp_path)
+    second = inside(*arguments, cwd=tmp_path)
     assert second.returncode == 2
     assert "another run holds this store" in second.stderr
     assert process.wait(timeout=120) == 0
     assert digests(tmp_path / "adk.zarr") == undisturbed
 
 
-@pytest.mark.parametrize("seconds", [1.0, 1.5, 2.2, 2.8])
+@pytest.mark.parametrize("seconds", [1.0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1.5, 2.8)), 2.2])
 def test_ctrl_c_before_the_first_task_leaves_nothing(tmp_path, arguments, start, seconds):
     """While the inputs are read, the workers start, the extents are found."""
     process = start(*arguments, cwd=tmp_path)
