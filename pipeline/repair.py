@@ -193,5 +193,6 @@ def _aside(writer: Writer, finding: Finding) -> Path:
     to = run_folder(writer.store) / ORPHANS
     to.mkdir(exist_ok=True)
     between = writer.folder / name
-    (writer.store / finding.path).rename(between)
-    return between.rename(to / name)
+    with writer.fenced():
+        (writer.store / finding.path).rename(between)
+        return between.rename(to / name)

@@ -57,5 +57,7 @@ class Events:
             try:
                 tell(listener)
             except OSError as error:
+                if listener not in self._listeners:  # dropped at the word of another that was
+                    continue
                 self._listeners.remove(listener)
                 self.say("warning", f"{type(listener).__name__} is silent from here on: {error}")

@@ -50,6 +50,14 @@ DASK = ("distributed", "distributed.client", "tornado", "tornado.application")
 """Loggers that Dask gives a place on the terminal."""
 
 
+class _Handler(logging.FileHandler):
+    """One that is dropped where it cannot write; `logging` would print a traceback for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if record.name == "cryovox.run":
+            raise  # of the line that was being written: whoever tells the listeners drops this one, and says so
+
+
 class LogFile:
     """Every event as a line of `log.txt`. What Dask says goes there, not to the screen: events tell a person what it means."""
 
@@ -59,7 +67,7 @@ class LogFile:
             for handler in handlers:
                 logging.getLogger(name).removeHandler(handler)
         # a handler each: Dask raises the level of every handler of its own loggers
-        self._handlers = {name: logging.FileHandler(folder / "log.txt", encoding="utf-8") for name in ("cryovox.run", *DASK)}
+        self._handlers = {name: _Handler(folder / "log.txt", encoding="utf-8") for name in ("cryovox.run", *DASK)}
         for name, handler in self._handlers.items():
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
             logging.getLogger(name).addHandler(handler)

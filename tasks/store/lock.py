@@ -64,8 +64,9 @@ class RunLock:
         self.heartbeat.stop()
         with suppress(OSError):  # the run ended as it did; the next one sweeps what is left
             end_writing(self.run_folder, self.uuid)
-        if still_ours(self.run_folder, self.uuid):
-            _file(self.run_folder).unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that is read-only by now: the next run takes over from a process that is dead
+            if still_ours(self.run_folder, self.uuid):
+                _file(self.run_folder).unlink(missing_ok=True)
 
     def __enter__(self) -> "RunLock":
         return self

@@ -37,7 +37,9 @@ class Model:
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "a.zarr"
         self.disk: dict[str, bytes] | None = None
-        self.n, self.growing, self.complete = tiny.SIZES[0], False, False
+        self.n, self.growing = tiny.SIZES[0], False
+        self.root: str = "begun"
+        """`begun`, `finished` or `reopened`, by what its root says, or said before it was damaged."""
         self.zombies: list[Any] = []
         self.lock: lock.RunLock
         self.takes_the_lock()
@@ -64,9 +66,16 @@ class Model:
         assert isinstance(process.answer, lock.RunLock)
         self.lock = process.answer
 
-    def does(self, work: Callable[[], object], after: Mapping[str, bytes | None], step: int = 0, wakes: bool = False) -> bool:
+    def does(
+        self,
+        work: Callable[[], object],
+        after: Mapping[str, bytes | None],
+        step: int = 0,
+        wakes: bool = False,
+        between: Mapping[str, bytes] = {},
+    ) -> bool:
         """`work` in a process of its own changes these files (None: gone), and no other; whether it came to its end. Where it
-        does not, each is as it was or as it is to be, and another run takes the store over."""
+        does not, each is as it was, as it is to be or as in `between`, and another run takes the store over."""
         before, process = self.disk or {}, processes.Process(work, step)
         if process.over and process.error is not None:
             raise process.error
@@ -82,9 +91,12 @@ class Model:
         for name in {*before, *after, *found}:
             wanted = [after[name] if name in after else before.get(name)]
             if not ended:
-                wanted.append(before.get(name))
+                wanted += [before.get(name), between.get(name)]
             assert found.get(name) in wanted, name
         self.disk = found or None
+        begun, finished, reopened = golden(self.n)
+        roots = {begun["zarr.json"]: "begun", finished["zarr.json"]: "finished", reopened: "reopened"}
+        self.root = roots.get(found.get("zarr.json", b""), self.root)
         if not ended:
             TALLY["stopped"] += 1
             self.takes_the_lock(step // 3)
@@ -106,21 +118,22 @@ class Model:
 
     def damage(self) -> set[str]:
         """Files that are not what they must be."""
-        (begun, finished), found = golden(self.n), self.disk or {}
+        (begun, finished, reopened), found = golden(self.n), self.disk or {}
         wrong = set()
         for name in {*found, *finished}:
             owner = self.owner(name)
-            if self.complete or name not in finished:
+            if name == "zarr.json":
+                right = [{"begun": begun[name], "finished": finished[name], "reopened": reopened}[self.root]]
+            elif isinstance(owner, int):  # without a record nobody asks for the shard; a shard of zeros has no file
+                asked = self.root == "finished" or self.record(owner) in found
+                right = [finished.get(name)] if asked else [found.get(name)]
+            elif self.root != "begun" or name not in finished:
                 right = [finished.get(name)]
-            elif isinstance(owner, int):
-                right = [finished.get(name)] if self.record(owner) in found else [found.get(name)]
             else:  # or gathered by a run that died before it closed the store
                 right = [begun.get(name), *([finished[name]] if gathered(name) else [])]
             if found.get(name) not in right:
                 wrong.add(name)
-        # a shard of zeros has no file
-        zeros = {self.shard(s) for s in range(self.layout.n_shards)} - {*finished}
-        return wrong - {name for name in zeros if self.record(self.owner(name)) not in found and not self.complete}  # type: ignore
+        return wrong
 
     def visible(self) -> set[int | str]:
         """Whose damage is seen without reading a voxel."""

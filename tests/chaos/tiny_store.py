@@ -78,8 +78,8 @@ def gathered(name: str) -> bool:
 
 
 @lru_cache
-def golden(n: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """(begun, finished): every file of a store that nobody disturbed."""
+def golden(n: int) -> tuple[dict[str, bytes], dict[str, bytes], bytes]:
+    """(begun, finished): every file of a store that nobody disturbed; and the root of one that was finished and is open again."""
     with tempfile.TemporaryDirectory() as folder:
         writer = Writer.begin(Path(folder) / "a.zarr", "run")
         template.create(writer, beginning_of(n))
@@ -87,4 +87,6 @@ def golden(n: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
         for shard in range(layout_of(n).n_shards):
             made(writer, n, shard)
         closing.finish(writer, layout_of(n))
-        return begun, tree(writer.store)
+        finished = tree(writer.store)
+        closing.reopen(writer)
+        return begun, finished, tree(writer.store)["zarr.json"]
