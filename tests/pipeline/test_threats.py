@@ -80,7 +80,7 @@ def test_templates_are_names(refused, recipe, folder, monkeypatch, name):
     assert str(folder / Path(name).parent) in refused(recipe(), "--set", f"store.path={json.dumps(name)}")
     assert str(folder / name) in refused(recipe(), "--set", f"ensemble.coordinates={json.dumps(name + '.xtc')}")
     (folder / name).parent.mkdir(exist_ok=True)
-    *_, store = prepare(recipe(), [f"store.path={json.dumps(name)}"], "local", (), False)
+    *_, store = prepare(recipe(), [f"store.path={json.dumps(name)}"], "local", ())
     assert store == folder / name
 
 
