@@ -88,8 +88,7 @@ def test_a_driver_that_is_killed_while_it_writes_is_resumed(arena, moment):
 def test_rot_and_loss_during_a_run_are_found_and_healed(arena):
     """What happens to a shard once its record is written, no run looks at."""
     done = [("flip", "adk.zarr/potential/c.0.0.0.0"), ("delete", "adk.zarr/potential/c.1.0.0.0")]
-    faults = [at({"at": COMMIT, "when": "after", "call": 45 + n}, list(act)) for n, act in enumerate(done)]
-    assert arena.run(*faults) == 0, arena.output
+    assert arena.run(*(at(IN_THE_DRIVER["before the close"], list(act), of="driver") for act in done)) == 0, arena.output
     assert arena.verify("--deep") == 4
     assert "c.0.0.0.0" in arena.output
     assert "c.1.0.0.0" in arena.output

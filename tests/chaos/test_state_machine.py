@@ -362,7 +362,7 @@ def test_a_call_may_be_stopped_before_each_of_its_steps(name, every):
     step = 1
     while not (stopped_before(step, name, False) and stopped_before(step, name, True)):
         step += every
-    assert step > 11, "more than a rename"
+    assert step > 9, "more than a rename"
 
 
 def carried_out(**more: Any) -> None:
@@ -372,7 +372,6 @@ def carried_out(**more: Any) -> None:
     print("\n" + ", ".join(f"{n} {what}" for what, n in sorted(TALLY.items())), f"in {time.monotonic() - began:.0f} s")
 
 
-@pytest.mark.chaos  # until the model knows that a store with a gap is opened again
 def test_a_store_tells_the_truth_after_any_twenty_steps():
     carried_out(max_examples=40, stateful_step_count=20, derandomize=True)
 
