@@ -50,6 +50,8 @@ class Repaired:
     """What was moved aside, and where it is now."""
     failure: str
     """Why frames could not be made anew; empty where they were, or none had to be."""
+    withdrawn: bool
+    """Whether anything was changed."""
     exit: Exit
 
     def to_json(self) -> dict[str, Any]:
@@ -71,22 +73,38 @@ def repair(
     with owned(store, take_over) as (folder, lock):
         with listening(say) as signals, signals.asked_for() as stop:
             before = verify(store, deep, stop, running=False)
+            if not before.findings:
+                return Repaired(before, before, (), "", False, Exit.DONE)
+            work = any(finding.cure in (Cure.REMAKE, Cure.RENEW) for finding in before.findings)
+            try:
+                loaded = recipe_and_inputs(before) if work else None
+            except Refusal as refusal:  # a shard with one bad brick is better than none
+                return Repaired(before, None, (), str(refusal), False, Exit.STOPPED)
             moved = withdraw(Writer.of(store, lock.uuid), before)
-        if any(finding.cure in (Cure.REMAKE, Cure.RENEW) for finding in before.findings):
-            code, failure = _made_anew(before, profile, folder, lock, command)
+        if loaded is not None:
+            code, failure = _made_anew(before, loaded, profile, folder, lock, command)
             if failure or code not in (Exit.DONE, Exit.SKIPPED_FRAMES):
-                return Repaired(before, None, moved, failure, code)
-        if not before.findings:
-            return Repaired(before, before, moved, "", Exit.DONE)
+                return Repaired(before, None, moved, failure, True, code)
         with listening(say) as signals, signals.asked_for() as stop:
             after = verify(store, deep, stop, running=False)
-        return Repaired(before, after, moved, "", Exit.STOPPED if after.findings else Exit.DONE)
+        return Repaired(before, after, moved, "", True, Exit.STOPPED if after.findings else Exit.DONE)
 
 
-def _made_anew(found: Verified, profile: ClusterProfile, folder: Path, lock: RunLock, command: str) -> tuple[Exit, str]:
-    """How the run ended; why it could not be begun, or what it must not be."""
+def recipe_and_inputs(found: Verified) -> LoadedRecipe:
+    """What frames can be made of anew. Raises `Refusal` where recipe or inputs are out of reach, or not the store's."""
+    loaded, attributes = remembered(found.store), found.base.attributes
+    ensemble = open_ensemble(loaded.recipe, loaded.folder)
+    if attributes is not None:
+        _same_recipe(found.store, attributes["recipe"], loaded)
+        resume.same_sources(found.store, found.base.layout, attributes, ensemble)
+    return loaded
+
+
+def _made_anew(
+    found: Verified, loaded: LoadedRecipe, profile: ClusterProfile, folder: Path, lock: RunLock, command: str
+) -> tuple[Exit, str]:
+    """How the run ended; why it failed, or what it must not be."""
     try:
-        loaded = remembered(found.store)
         witness = renew(loaded, found, lock.uuid)
         with held():
             from .foreground import in_the_foreground  # Dask and its kin: only where there is something to make
@@ -122,7 +140,7 @@ def renew(loaded: LoadedRecipe, found: Verified, lock: str) -> ShardRecord | Non
     """Gives the store its metadata anew, if any of them are damaged, from the recipe and its inputs.
 
     Where the root is lost, nobody knows of which inputs the store is made: then one shard is withdrawn, to be made again, and its
-    record as it was is the answer, for `same`. Raises `Refusal` where recipe or inputs are others, `FrameFault` for a bad first
+    record as it was is the answer, for `same`. Raises `Refusal` for an ensemble of another length, `FrameFault` for a bad first
     frame.
     """
     if not any(finding.cure is Cure.RENEW for finding in found.findings):
@@ -131,9 +149,6 @@ def renew(loaded: LoadedRecipe, found: Verified, lock: str) -> ShardRecord | Non
     ensemble = open_ensemble(recipe, loaded.folder)
     if isinstance(ensemble, TrajectoryEnsemble) and needs_fluctuations(recipe):
         ensemble = replace(ensemble, rmsf=np.zeros(len(ensemble.weights)))  # nothing is drawn here
-    if attributes is not None:
-        _same_recipe(store, attributes["recipe"], loaded)
-        resume.same_sources(store, layout, attributes, ensemble)
     job = resolve.job_of(recipe, ensemble, layout, store, lock)
     witness = _witness(job) if attributes is None else None
     volumes.renew(job)

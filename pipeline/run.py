@@ -106,6 +106,8 @@ def run(
                 job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
                 demand(job, profile)
                 if found is None:
+                    if store.exists():
+                        events.say("stage", f"starting over: {store} as it was is removed")
                     volumes.begin(job, replace=onto is Onto.ANY)
                     history.begin_anew(lock.run_folder)
             workload = _work(job, profile, skipped, events)

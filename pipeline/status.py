@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..tasks.errors import Problem, Refusal
 from ..tasks.render.certificate import relative
 from ..tasks.store import ledger, lock
 from ..tasks.store.layout import read_layout, run_folder
 from ..tasks.values import FrameStatus
 from .events.tally import ENDS
 from .skipped import Skipped
+from .verify import RESULT
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Status:
     """Shards whose file or record is not what it should be."""
     skipped: tuple[str, ...] = ()
     """The frames that were left out, each with its reason; of many the first, and how many more there are."""
+    held_by: str | None = None
+    """The process that has the run lock, and its last sign of life."""
+    verified: dict[str, Any] | None = None
+    """What the last whole `verify --deep` came to: `when`, `damaged` (how many findings), `shards` and more."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -43,15 +49,19 @@ class Status:
 
 
 def status(store: Path) -> Status:
-    """Reads the ledger of the store. Raises `Refusal` where it is none of ours."""
+    """Reads the ledger of the store. Raises `Refusal` where it is none of ours, or not there yet."""
     store = Path(os.path.realpath(store))  # its run's folder lies beside the store itself, not beside a link
+    held_by = lock.holder(run_folder(store))
+    if held_by is not None and not store.exists():
+        fix = "look again in a moment: a run looks at its ensemble first; `log.txt` beside the lock says how far it is"
+        raise Refusal(Problem("the store is not there yet", str(store), f"a run that begins it: {held_by}", "a store", fix))
     layout, attributes = read_layout(store)
     found = ledger.survey(store, layout)
     certificate = attributes.get("certificate")
     if certificate is None and found.accuracies:
         l2, largest = relative([accuracy for _, accuracy in found.accuracies])
         certificate = {"frames": len(found.accuracies), "relative_l2": l2, "largest_error": largest}
-    progress = _progress(run_folder(store) / "progress.json")
+    progress = _said(run_folder(store) / "progress.json")
     return Status(
         store=store,
         complete=bool(attributes["complete"]) and not found.todo,
@@ -63,6 +73,8 @@ def status(store: Path) -> Status:
         certificate=certificate,
         damaged=tuple(problem.what for problem in found.damaged.values()),
         skipped=tuple(Skipped.of(found.reasons, layout.n_frames).lines()),
+        held_by=held_by,
+        verified=_said(run_folder(store) / RESULT) or None,
     )
 
 
@@ -72,7 +84,7 @@ def _state(store: Path, progress: dict[str, Any]) -> str | None:
     return state if over or lock.is_held(run_folder(store)) else "killed"
 
 
-def _progress(file: Path) -> dict[str, Any]:
+def _said(file: Path) -> dict[str, Any]:
     try:
         return json.loads(file.read_text("utf-8"))
     except FileNotFoundError:

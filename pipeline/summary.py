@@ -184,10 +184,15 @@ def status_lines(status: "Status") -> Iterator[str]:
     if status.run_state is not None:
         speed = "" if status.frames_per_second is None else f", {status.frames_per_second:.1f} frames/s"
         yield f"last run     {status.run_state}{speed}"
+    if status.held_by is not None:
+        yield f"held by      {status.held_by}"
     yield f"size         {size(status.bytes)} on disk, {size(status.dense_bytes)} dense"
     if status.certificate is not None:
         l2, largest = status.certificate["relative_l2"], status.certificate["largest_error"]
         yield f"certificate  relative L2 error {l2:.1e}, largest error {largest:.1e} of the largest value"
+    if (last := status.verified) is not None:
+        findings = f"{last['damaged']} finding{'s' * (last['damaged'] != 1)} of damage" if last["damaged"] else "no damage"
+        yield f"verified     {last['when']}: {findings}, in {last['shards']} shards"
     for i, line in enumerate(status.skipped):
         yield f"{'left out' if i == 0 else '':<12} {line}"
     for damage in status.damaged:
@@ -196,7 +201,7 @@ def status_lines(status: "Status") -> Iterator[str]:
 
 def verify_lines(found: "Verified", advice: bool = True) -> Iterator[str]:
     """What was looked at, and every damage by name."""
-    yield f"store        {_short(found.store)}{'' if found.base.complete else ' (not complete)'}"
+    yield f"store        {_short(found.store)}{'' if found.complete else ' (not complete)'}"
     yield "frames       " + ", ".join(f"{count} {state}" for state, count in found.frames.items() if count)
     what = "every byte" if found.deep else "sizes, records and metadata; no voxel, which --deep does"
     more = f"; {found.remembered} shards were good in the pass that this one goes on with" if found.remembered else ""
@@ -221,9 +226,14 @@ def repair_lines(done: "Repaired") -> Iterator[str]:
     for line in done.moved:
         yield f"moved        {line}"
     if done.failure:
-        yield "not healed   what was damaged is withdrawn, and its frames are pending; they could not be made here:"
+        state = "what is damaged is withdrawn, and its frames are pending" if done.withdrawn else "nothing is changed"
+        yield f"not healed   {state}; the frames could not be made here:"
         yield from (f"{'':<12} {line}" for line in done.failure.splitlines())
-        yield "next         cryovox run RECIPE, where the inputs are"
+        yield (
+            "next         cryovox run RECIPE, where the inputs are"
+            if done.withdrawn
+            else "next         the same, where the inputs are"
+        )
     elif done.after is not None and done.after is not done.before:
         yield ""
         yield "repaired; now:"

@@ -49,10 +49,15 @@ class Verified:
         """Its folder."""
         return self.base.path
 
+    @property
+    def complete(self) -> bool:
+        """Whether the store says so, and no frame is pending."""
+        return self.base.complete and not self.frames[FrameStatus.PENDING.name.lower()]
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         others = {key: value for key, value in vars(self).items() if key not in ("base", "findings")}
-        facts = {"store": str(self.store), "complete": self.base.complete, "n_shards": self.base.layout.n_shards}
+        facts = {"store": str(self.store), "complete": self.complete, "n_shards": self.base.layout.n_shards}
         return {
             **facts,
             **others,
@@ -93,6 +98,7 @@ def verify(store: Path, deep: bool, stop: Stop, running: bool | None = None) -> 
         notes.append(f"the store is not complete: {count.frames[FrameStatus.PENDING]} frames are pending, which is no damage")
     frames = {state.name.lower(): count.frames[state] for state in FrameStatus}
     seconds = round(time.perf_counter() - began, 3)
+    findings.sort(key=lambda finding: (-1 if finding.shard is None else finding.shard, finding.path))
     made = Verified(base, deep, tuple(findings), tuple(notes), frames, shards, remembered, read, seconds)
     if deep and kept:
         _write_down(made)

@@ -252,7 +252,7 @@ def not_ours(path: Path, got: str) -> Problem:
     return Problem(
         what="this is not a cryovox store",
         where=str(path),
-        got=got,
+        got=got if path.exists() else "nothing is there",
         wanted="a folder that is not there yet, or a store that cryovox began",
         fix="name the folder that `cryovox run` wrote; as an output, choose another `store.path` or move what is there away",
     )

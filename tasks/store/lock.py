@@ -118,6 +118,12 @@ def is_held(run_folder: Path) -> bool:
     return holder is not None and not _surely_dead(holder, _myself()) and _silence(_file(run_folder)) < SILENT
 
 
+def holder(run_folder: Path) -> str | None:
+    """Who has the lock, dead or alive, in words; None where nobody has. Raises `Refusal` for what is no lock."""
+    owner = _read(_file(run_folder))
+    return None if owner is None else _named(owner, _silence(_file(run_folder)))
+
+
 def _take_over(run_folder: Path, holder: Owner, owner: Owner, mine: Path, by_hand: bool) -> None:
     dead, place = holder, _file(run_folder)
     while True:
@@ -266,15 +272,19 @@ def _read(path: Path) -> Owner | None:
         ) from error
 
 
+def _named(owner: Owner, silence: float) -> str:
+    job = f", SLURM job {owner.slurm_job}" if owner.slurm_job else ""
+    return f"process {owner.pid} on {owner.host}{job}, since {owner.started}; last sign of life {silence:.0f} s ago"
+
+
 def _held(run_folder: Path, holder: Owner, silence: float) -> Problem:
-    job = f", SLURM job {holder.slurm_job}" if holder.slurm_job else ""
     fix = "wait until it ends, or stop it"
     if silence >= SILENT:
         fix += "; where that process surely no longer runs, the same command with --take-over"
     return Problem(
         what="another run holds this store",
         where=str(_file(run_folder)),
-        got=f"process {holder.pid} on {holder.host}{job}, since {holder.started}; last sign of life {silence:.0f} s ago",
+        got=_named(holder, silence),
         fix=fix,
     )
 

@@ -1,0 +1,51 @@
+"""`cryovox status` names who holds a store, says what the last deep look came to, and knows a store that is about to be."""
+
+import os
+
+import pytest
+
+from cryovox.pipeline.status import status
+from cryovox.pipeline.summary import status_lines
+from cryovox.pipeline.verify import verify
+from cryovox.tasks.errors import Refusal
+from cryovox.tasks.grid import VoxelGrid
+from cryovox.tasks.store import lock
+from cryovox.tasks.store.atomic import Writer
+from cryovox.tasks.store.layout import StoreLayout
+from cryovox.tasks.store.template import Beginning, create
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store of which every frame is pending."""
+    path = tmp_path / "a.zarr"
+    (tmp_path / "a.zarr.run").mkdir()
+    with lock.acquire(tmp_path / "a.zarr.run") as held:
+        create(Writer.of(path, held.uuid), Beginning(StoreLayout(VoxelGrid((16, 16, 16), 1.0), 3, "float32"), {"recipe": {}}))
+    return path
+
+
+def test_who_holds_the_store_is_named(store):
+    assert status(store).held_by is None
+    with lock.acquire(store.with_name("a.zarr.run")):
+        found = status(store)
+        assert found.held_by is not None
+        assert found.held_by.startswith(f"process {os.getpid()} on ")
+        assert any(line.startswith("held by") for line in status_lines(found))
+    assert status(store).held_by is None
+
+
+def test_the_last_deep_look_is_remembered(store):
+    assert status(store).verified is None
+    (store / "stray").touch()
+    verify(store, True, lambda: None)
+    found = status(store)
+    assert found.verified is not None
+    assert (found.verified["damaged"], found.verified["shards"]) == (1, 0)
+    assert any("1 finding of damage, in 0 shards" in line for line in status_lines(found))
+
+
+def test_a_store_that_a_run_is_about_to_begin_is_not_there_yet(tmp_path):
+    with lock.acquire(tmp_path / "a.zarr.run"), pytest.raises(Refusal, match="not there yet") as caught:
+        status(tmp_path / "a.zarr")
+    assert f"process {os.getpid()}" in caught.value.problems[0].got
