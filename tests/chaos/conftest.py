@@ -25,7 +25,7 @@ certificate: {{frames: 2, voxels: 512}}
 store: {{path: adk.zarr}}
 """
 SHARDS = 49
-MADE = "cryovox.workflows.shards:write_shard"
+DRAWN = "cryovox.workflows.shards:render_batch"
 """What is called once for each shard that is made."""
 
 
@@ -48,7 +48,7 @@ def _gone(group: int) -> None:
 
 
 TALLY: Counter[str] = Counter()
-"""Over all tests of this process: faults, jobs, kills, shards made, shards in all, frames lost, files wrong."""
+"""Over all tests of this process: faults, jobs, kills, shards drawn, shards in all, frames lost, files wrong."""
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Arena:
     def environment(self, faults: list[dict]) -> dict[str, str]:
         counts = self.folder / f"counts{len(self.outputs)}"
         path = os.pathsep.join(filter(None, [str(Path(__file__).with_name("inject")), os.environ.get("PYTHONPATH", "")]))
-        counted = {"at": MADE, "when": "before", "call": 0, "act": ["count"]}
+        counted = {"at": DRAWN, "when": "before", "call": 0, "act": ["count"]}
         chaos = {
             "CRYOVOX_CHAOS": json.dumps([counted, *faults]),
             "CRYOVOX_CHAOS_COUNTS": str(counts),
@@ -101,8 +101,8 @@ class Arena:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, 9)
-        made = self.folder / f"counts{len(self.outputs)}" / MADE.replace(":", ".")
-        TALLY["shards made"] += len(list(made.iterdir())) if made.exists() else 0
+        made = self.folder / f"counts{len(self.outputs)}" / DRAWN.replace(":", ".")
+        TALLY["shards drawn"] += len(list(made.iterdir())) if made.exists() else 0
         TALLY["runs"] += 1
         self.outputs.append((self.folder / "output.txt").read_text())
         return code
@@ -200,5 +200,5 @@ def counters():
     """Printed at the end (`-s`): the figures of README.md."""
     yield
     if TALLY["jobs"]:
-        repeated = TALLY["shards made"] - TALLY["shards in all"]
+        repeated = TALLY["shards drawn"] - TALLY["shards in all"]
         print("\nchaos:", json.dumps({**TALLY, "repeated": f"{repeated / max(TALLY['shards in all'], 1):.2%}"}))

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-MADE = "cryovox.workflows.shards:write_shard"
+DRAWN = "cryovox.workflows.shards:render_batch"
 SLOW = {"at": MADE, "when": "before", "call": 1, "act": ["sleep", "0.08"], "every": True}
 """A job of a few seconds gets some more, so that it can be struck several times."""
 WORKERS, THREADS = 2, 2
@@ -49,14 +49,14 @@ def a_job_among_kills(arena, rng, most, drivers):
 def jobs_among_kills(arena, tally, seed, kills):
     """As many jobs as it takes; each ends as the golden store."""
     rng, left, spare = random.Random(seed), kills, 0
-    before = tally["shards made"]
+    before = tally["shards drawn"]
     while left > 0:
         workers, drivers = a_job_among_kills(arena, rng, left, drivers=0.2)
         left -= workers + drivers
         spare += workers * THREADS + drivers * WORKERS * THREADS
         tally["faults"] += workers + drivers
         arena.same()
-        made, before = tally["shards made"] - before, tally["shards made"]
+        made, before = tally["shards drawn"] - before, tally["shards drawn"]
         assert made - 49 <= spare  # P4: what was in the works
         spare = 0
         if left > 0:
