@@ -4,9 +4,19 @@ from jaxtyping import install_import_hook
 
 install_import_hook("cryovox", "beartype.beartype")
 
+import os  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _keeps_its_cores():
+    """A test that binds this process to a core would slow down all that follow."""
+    allowed = getattr(os, "sched_getaffinity", lambda _: None)
+    before = allowed(0)
+    yield
+    assert allowed(0) == before, "bound to a core: a worker's work in the tests' own process"
 
 
 @pytest.fixture(scope="session")

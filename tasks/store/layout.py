@@ -1,6 +1,7 @@
 """The store on disk by pure arithmetic: which frames share a shard, which file is whose, and whether a folder is ours."""
 
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -252,7 +253,7 @@ def not_ours(path: Path, got: str) -> Problem:
     return Problem(
         what="this is not a cryovox store",
         where=str(path),
-        got=got if path.exists() else "nothing is there",
+        got=got if os.path.lexists(path) else "nothing is there",
         wanted="a folder that is not there yet, or a store that cryovox began",
         fix="name the folder that `cryovox run` wrote; as an output, choose another `store.path` or move what is there away",
     )

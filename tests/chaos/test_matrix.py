@@ -86,12 +86,12 @@ def test_a_driver_that_is_killed_while_it_writes_is_resumed(arena, moment):
 
 
 def test_rot_and_loss_during_a_run_are_found_and_healed(arena):
-    """What happens to a shard once its record is written, no run looks at."""
-    done = [("flip", "adk.zarr/potential/c.0.0.0.0"), ("delete", "adk.zarr/potential/c.1.0.0.0")]
+    """What happens to a shard once its record is written, no run looks at, but where it draws a picture of it."""
+    done = [("flip", "adk.zarr/potential/c.2.0.0.0"), ("delete", "adk.zarr/potential/c.3.0.0.0")]
     assert arena.run(*(at(IN_THE_DRIVER["before the close"], list(act), of="driver") for act in done)) == 0, arena.output
     assert arena.verify("--deep") == 4
-    assert "c.0.0.0.0" in arena.output
-    assert "c.1.0.0.0" in arena.output
+    assert "c.2.0.0.0" in arena.output
+    assert "c.3.0.0.0" in arena.output
     assert arena.verify("--repair", "--deep", "--cluster", "./here.yaml") == 0, arena.output
     arena.same()
 

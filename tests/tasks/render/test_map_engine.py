@@ -198,12 +198,12 @@ def test_all_poses_share_one_compilation(sampling, caplog):
     # a grid of its own for each case: a compilation serves all tests
     voxels, grid = smooth((23, 24, 25)), VoxelGrid((34, 34, {"point": 34, "average": 33}[sampling]), 1.1)
     engine = MapEngine(voxels, 1.0, grid, ResampleSettings(sampling=sampling))
+    poses = [(turn(angle, 2 * angle, -angle), np.array([angle / 10, 0, -1.0])) for angle in (10.0, 33.0, 71.0)]
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         engine.render(*STILL)
         assert "_bricks" in caplog.text
         caplog.clear()
-        for angle in (10.0, 33.0, 71.0):
-            pose = turn(angle, 2 * angle, -angle), np.array([angle / 10, 0, -1.0])
+        for pose in poses:
             assert len(engine.render(*pose).indices) > 0
         # another map of the same size, as a decoder's next frame is
         MapEngine(smooth((23, 24, 25), 1), 1.0, grid, ResampleSettings(sampling=sampling)).render(*STILL)
