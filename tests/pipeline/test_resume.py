@@ -52,6 +52,7 @@ def test_one_two_and_four_workers_write_the_same_store(tmp_path, arguments, cryo
     assert digests(tmp_path / "adk.zarr") == undisturbed
 
 
+@pytest.mark.slow  # tests/chaos kills more of them by default
 def test_a_killed_driver_is_resumed_to_the_same_bytes(tmp_path, arguments, start, cryovox, inside, undisturbed, digests):
     process = start(*arguments, cwd=tmp_path)
     wait_for_shards(tmp_path / "adk.zarr", 5, process)
