@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-DRAWN = "cryovox.workflows.shards:render_batch"
+MADE = "cryovox.workflows.shards:write_shard"
 SLOW = {"at": MADE, "when": "before", "call": 1, "act": ["sleep", "0.08"], "every": True}
 """A job of a few seconds gets some more, so that it can be struck several times."""
 WORKERS, THREADS = 2, 2
