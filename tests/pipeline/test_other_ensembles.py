@@ -110,7 +110,9 @@ def refused(folder, tmp_path, inside):
     [
         ("latent-decoder.yaml", "ensemble.parametrization=latent_decoder:Nobody", "nothing of that name"),
         ("latent-decoder.yaml", "ensemble.parametrization=nowhere:Nobody", "there is no such module"),
-        ("latent-decoder.yaml", "ensemble.arguments.twits=1.0", "unexpected keyword argument 'twits'"),
+        pytest.param(  # as the one before, of a class that is there
+            "latent-decoder.yaml", "ensemble.arguments.twits=1.0", "unexpected keyword argument 'twits'", marks=pytest.mark.slow
+        ),
         ("latent-decoder.yaml", "ensemble.files.structure=gone.pdb", "ensemble.files.structure"),
         ("latent-decoder.yaml", "render.method=fft", "draws an IndependentAtomVolume"),
         ("latent-decoder.yaml", "grid.shape=[8, 8, 8]", "smaller than the molecule"),

@@ -211,7 +211,14 @@ class Compilations(logging.Handler):
             self.names.append(record.getMessage().split()[1])
 
 
-@pytest.mark.parametrize(("kind", "method"), [("mixture", "gaussian"), ("peng", "gaussian"), ("peng", "fft"), ("lobato", "fft")])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("mixture", "gaussian"),
+        ("lobato", "fft"),
+        *(pytest.param("peng", method, marks=pytest.mark.slow) for method in ("gaussian", "fft")),
+    ],
+)
 def test_frames_of_other_sizes_compile_nothing_anew(carried_out, folder, kind, method):
     """After the first molecule, one of a third and one of half the atoms are drawn by what is compiled already."""
     import jax

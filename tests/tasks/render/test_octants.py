@@ -60,7 +60,11 @@ def test_the_eight_sums_are_those_of_cosines_and_sines(rows):
 
 @pytest.mark.parametrize(
     ("shape", "u"),
-    [pytest.param(s, u, marks=() if s == SHAPES[0] or u == 2 else pytest.mark.slow) for s in SHAPES for u in (1, 2, 3, 4)],
+    [
+        pytest.param(s, u, marks=() if s == SHAPES[0] or (s, u) == (SHAPES[-1], 2) else pytest.mark.slow)
+        for s in SHAPES
+        for u in (1, 2, 3, 4)
+    ],
 )
 def test_folded_it_is_the_half_space_of_all_modes_congruent_ones_summed(shape, u):
     """Ends of even ranges, two and three of them at once, too."""

@@ -57,7 +57,7 @@ def test_one_b_for_each_element_costs_one_transform_for_each_until_a_basis_costs
 @pytest.mark.parametrize(
     "more",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"b_factor_by_element": 80.0, "weights": 0.5}, marks=pytest.mark.slow),
         {"b_factors": (np.full(3, 70.0), np.linspace(60, 90, 40), np.zeros(0), 75.0), "weights": (np.ones(3), 0.25, 1.0, 0.5)},
     ],
