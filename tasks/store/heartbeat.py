@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -37,9 +38,13 @@ class Heartbeat:
 
 
 def silent_for(file: Path) -> float:
-    """Seconds since the file was touched, as the file system counts them: clocks of machines differ. Raises `OSError`."""
+    """Seconds since the file was touched, as the file system counts them: clocks of machines differ. Where nothing can be
+    written beside it, as this machine does. Raises `OSError` where it is gone or out of reach."""
     now = file.with_name(f".{file.name}.{uuid.uuid4().hex}.now")
-    descriptor = os.open(now, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(now, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError:  # full, read-only, somebody else's: whoever only asks need not write
+        return time.time() - file.stat().st_mtime
     try:
         return os.fstat(descriptor).st_mtime - file.stat().st_mtime
     finally:

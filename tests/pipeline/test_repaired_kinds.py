@@ -1,4 +1,4 @@
-"""`verify --repair` gives back stores of other histories too: one that has grown, one whose atoms' fluctuations were looked for."""
+"""`verify --repair` gives back stores of other histories too: one that has grown, one of its atoms' fluctuations."""
 
 import json
 import os

@@ -35,6 +35,24 @@ def test_who_holds_the_store_is_named(store):
     assert status(store).held_by is None
 
 
+def test_whoever_may_only_read_is_told_too(store, monkeypatch):
+    folder = store.with_name("a.zarr.run")
+    with lock.acquire(folder):
+        there, real = sorted(folder.iterdir()), os.open
+
+        def refused(path, flags, *more, **named):
+            if flags & os.O_CREAT:
+                raise PermissionError(13, "Permission denied")
+            return real(path, flags, *more, **named)
+
+        monkeypatch.setattr(os, "open", refused)
+        found = status(store).held_by
+        monkeypatch.undo()
+        assert found is not None
+        assert "last sign of life 0 s ago" in found
+        assert sorted(folder.iterdir()) == there
+
+
 def test_the_last_deep_look_is_remembered(store):
     assert status(store).verified is None
     (store / "stray").touch()
