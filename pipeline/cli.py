@@ -1,6 +1,7 @@
 """The command line. Imports are made in the commands: `--help` and a refused recipe need none of JAX, Dask or MDAnalysis."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ _CLICK_ABORTED = 130
 
 def main() -> int:
     """The entry point of the `cryovox` command: the exit code."""
+    _open_streams()
     try:
         app(standalone_mode=True)
     except (Exception, Interrupted) as error:  # every command's known ends; a fault of the program keeps its traceback
@@ -56,6 +58,15 @@ def main() -> int:
             return Exit.INTERRUPTED
         return end.code if isinstance(end.code, int) else Exit.PROGRAM_ERROR
     return Exit.DONE
+
+
+def _open_streams() -> None:
+    """Of one who was started with some of them closed: whatever is opened next would be taken for one by its children."""
+    for stream in range(3):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 @app.command()

@@ -11,12 +11,13 @@ import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def _keeps_its_cores():
-    """A test that binds this process to a core would slow down all that follow."""
+def _keeps_its_cores_and_streams():
+    """A test that binds this process to a core would slow down all that follow; one that closes its input breaks them."""
     allowed = getattr(os, "sched_getaffinity", lambda _: None)
-    before = allowed(0)
+    before = allowed(0), [os.fstat(stream).st_ino for stream in range(3)]
     yield
-    assert allowed(0) == before, "bound to a core: a worker's work in the tests' own process"
+    assert allowed(0) == before[0], "bound to a core: a worker's work in the tests' own process"
+    assert [os.fstat(stream).st_ino for stream in range(3)] == before[1], "a standard stream was closed"
 
 
 @pytest.fixture(scope="session")

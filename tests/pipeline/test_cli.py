@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shlex
 import subprocess
 import sys
 
@@ -58,6 +59,16 @@ def test_set_takes_yaml_values(tmp_path, planned, recipe):
     assert done.returncode == 0, done.stderr
     assert "64 × 50 × 72" in done.stdout
     assert "4 of 98" in done.stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_harm_nothing(tmp_path, recipe, closed):
+    """What is opened next would have their numbers, and a child would take it for its own."""
+    command = shlex.join([sys.executable, "-m", "cryovox.pipeline.cli", "inspect", str(recipe()), "--json"])
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    if closed == "<&-":
+        assert json.loads(done.stdout)["problems"] == []
 
 
 def test_the_version_is_the_installed_one(tmp_path, cryovox):

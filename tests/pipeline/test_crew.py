@@ -391,7 +391,7 @@ def test_dask_gives_up_workers_that_keep_dying_unless_it_is_told_otherwise(slow,
         Client(cluster, set_as_default=False) as client,
     ):
         until = time.monotonic() + 40
-        with pytest.raises(Exception, match="enough"):
+        with pytest.raises(Interrupted, match="enough"):
             list(run_workload(client, Fatal(tmp_path / "asked"), 4, lambda: "enough" if time.monotonic() > until else None))
         assert len(cluster.workers) == left
         assert launch.configuration(LocalProfile())["distributed.deploy.lost-worker-timeout"] == "1000 days"
