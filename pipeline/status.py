@@ -51,7 +51,7 @@ class Status:
 def status(store: Path) -> Status:
     """Reads the ledger of the store. Raises `Refusal` where it is none of ours, or not there yet."""
     store = Path(os.path.realpath(store))  # its run's folder lies beside the store itself, not beside a link
-    held_by = lock.holder(run_folder(store))
+    held_by = _holder(store)
     if held_by is not None and not store.exists():
         fix = "look again in a moment: a run looks at its ensemble first; `log.txt` beside the lock says how far it is"
         raise Refusal(Problem("the store is not there yet", str(store), f"a run that begins it: {held_by}", "a store", fix))
@@ -78,10 +78,21 @@ def status(store: Path) -> Status:
     )
 
 
+def _holder(store: Path) -> str | None:
+    try:
+        return lock.holder(run_folder(store))
+    except Refusal as refusal:  # a store is told of whatever lies beside it
+        return f"nobody knows: {refusal.problems[0].what}"
+
+
 def _state(store: Path, progress: dict[str, Any]) -> str | None:
     state = progress.get("state")
-    over = state is None or state in ENDS
-    return state if over or lock.is_held(run_folder(store)) else "killed"
+    if state is None or state in ENDS:
+        return state
+    try:
+        return state if lock.is_held(run_folder(store)) else "killed"
+    except Refusal:
+        return "killed"
 
 
 def _said(file: Path) -> dict[str, Any]:

@@ -53,6 +53,14 @@ def test_whoever_may_only_read_is_told_too(store, monkeypatch):
         assert sorted(folder.iterdir()) == there
 
 
+def test_a_lock_that_cannot_be_read_is_said_and_hides_nothing(store):
+    (store.with_name("a.zarr.run") / "lock").write_text("rotten")
+    found = status(store)
+    assert found.held_by is not None
+    assert "cannot be read" in found.held_by
+    assert found.frames["pending"] == 3
+
+
 def test_the_last_deep_look_is_remembered(store):
     assert status(store).verified is None
     (store / "stray").touch()
