@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cryovox.pipeline.clusters.launch import launched
+from cryovox.pipeline.clusters.profile import LocalProfile
 from cryovox.pipeline.runner import run_workload
 from cryovox.tasks.values import Receipt
 from cryovox.workflows.base import Session
