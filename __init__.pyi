@@ -1,3 +1,8 @@
+from .pipeline.open.doors import open_ensemble as open_ensemble
+from .pipeline.open.doors import open_store as open_store
+from .pipeline.open.series import VolumeSeries as VolumeSeries
+from .pipeline.open.training import ShardSampler as ShardSampler
+from .pipeline.open.training import VolumeDataset as VolumeDataset
 from .tasks.ensemble.models import read_atoms_from_pdb as read_atoms_from_pdb
 from .tasks.grid import VoxelGrid as VoxelGrid
 from .tasks.render.auto import AutoVolumeRenderFn as AutoVolumeRenderFn
@@ -12,6 +17,7 @@ from .tasks.render.render_fn import AbstractVolumeRenderFn as AbstractVolumeRend
 from .tasks.render.resample import VoxelResampleRenderFn as VoxelResampleRenderFn
 from .tasks.render.slices import FourierSliceExtraction as FourierSliceExtraction
 from .tasks.render.slices import FourierSplineSliceExtraction as FourierSplineSliceExtraction
+from .tasks.render.unpacked import dense_on_device as dense_on_device
 from .tasks.scattering.parameters import LobatoScatteringFactorParameters as LobatoScatteringFactorParameters
 from .tasks.scattering.parameters import PengScatteringFactorParameters as PengScatteringFactorParameters
 from .tasks.store.mrc import read_array_from_mrc as read_array_from_mrc
@@ -20,6 +26,7 @@ from .tasks.store.mrc import write_array_to_mrc as write_array_to_mrc
 from .tasks.store.read import read_bricks as read_bricks
 from .tasks.store.read import read_frames as read_frames
 from .tasks.store.read import read_region as read_region
+from .tasks.values import Bricks as Bricks
 from .tasks.volume.base import AbstractAtomVolume as AbstractAtomVolume
 from .tasks.volume.base import AbstractVolumeParametrization as AbstractVolumeParametrization
 from .tasks.volume.base import AbstractVolumeRepresentation as AbstractVolumeRepresentation

@@ -110,6 +110,9 @@ def _disk(folder: Path, fix: str) -> DiskSpeed:
 
 def _bench(loaded: LoadedRecipe, store: Path, profile: ClusterProfile, stop: Callable[[], str | None], disk: DiskSpeed) -> Bench:
     made = plan(loaded, store, profile, stop, disk, SECONDS)
+    if made.average is not None:
+        fix = "take `workflow: volumes`, without `average`, for the same frames"
+        raise Refusal(Problem("what is measured are volumes", "workflow", "average", "volumes", fix))
     if made.estimate is None and made.shards_left:
         fix = "`--cluster local`, on the machine that is to be measured"
         raise Refusal(Problem("this profile cannot be measured from here", "--cluster", ELSEWHERE, fix=fix))

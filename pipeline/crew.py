@@ -6,6 +6,7 @@ from typing import Any
 
 from ..tasks.store.atomic import renew_writing
 from ..tasks.store.lock import RunLock
+from ..workflows.averages.levels import Level
 from ..workflows.base import Workload
 from ..workflows.volumes import Volumes
 from .clusters.launch import ClusterLost, Running, launched
@@ -115,6 +116,8 @@ class Crew:
 
 def _words_of(workload: Workload) -> Callable[[Sequence[int]], str]:
     """What a person calls its units."""
+    if isinstance(workload, Level):
+        return lambda units: named("merge" if workload.level else "part", units)
     if not isinstance(workload, Volumes):
         return lambda units: named("unit", units)
     layout = workload.job.layout

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ..tasks.errors import Refusal
 from ..tasks.store.lock import RunLock
+from ..workflows.averages.resume import State, there
 from .clusters.profile import ClusterProfile
 from .documents.recipe import LoadedRecipe
 from .events.events import Events
@@ -16,7 +17,7 @@ from .events.exits import Exit, exit_of
 from .events.progress import Bar, LogFile, ProgressFile
 from .events.signals import listening
 from .events.tally import Tally
-from .prepare import Onto
+from .prepare import Onto, begun
 from .report import history
 from .run import run
 from .summary import outcome_lines
@@ -41,14 +42,14 @@ def in_the_foreground(
             if code is None:
                 events.say("crashed", reason="".join(traceback.format_exception(error)))
                 raise
-            kept = "Nothing that was done is lost." if store.exists() else "No store was begun."
+            kept = "Nothing that was done is lost." if begun(store) else "No store was begun."
             end = "interrupted" if code is Exit.INTERRUPTED else "stopped"
             events.say(end, f"{error}\n{kept} {_NEXT[code]}\n  {command}", reason=str(error))
             return code
         finally:
             with signals.asked_for():  # a signal that comes late changes nothing about how the run ended
                 try:
-                    if store.exists() and tally.state["state"] != "refused":  # a refused run left all as it was
+                    if begun(store) and tally.state["state"] != "refused":  # a refused run left all as it was
                         _write_down(store, folder, tally, command, events)
                 finally:  # a second signal may end the report
                     events.close()
@@ -68,9 +69,18 @@ def _write_down(store: Path, folder: Path, tally: Tally, command: str, events: E
 
     try:
         history.append(folder, tally.state)
-        write(store, folder, command)
+        if (volumes := _reported(store)) is not None:
+            write(volumes, folder, command)
     except Exception as error:  # no page is worth the end of a run
         events.say("warning", f"no report: {type(error).__name__}: {error}")
+
+
+def _reported(store: Path) -> Path | None:
+    """What the report is of: the store; of an average its mean, which is not there before the end."""
+    at = there(store)
+    if at.begun is not None or at.state is State.DAMAGED:
+        return None
+    return store / "mean" if at.state is State.WHOLE else store
 
 
 _NEXT = {Exit.INTERRUPTED: "Resume with:", Exit.STOPPED: "Once that is mended, continue with:"}

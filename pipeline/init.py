@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from ..tasks.decoding.sandbox import Sandbox
 from ..tasks.ensemble.census import IONS, WATER, Census, census
 from ..tasks.ensemble.frames import Trajectory
 from ..tasks.ensemble.lattice import usable
+from ..tasks.ensemble.offer import without_box
 from ..tasks.ensemble.parts import indexed
 from ..tasks.ensemble.reader import FrameReader
 from ..tasks.ensemble.recognise import Recognised, recognise
@@ -53,6 +54,8 @@ def init(named: Sequence[Path], to: Path) -> Begun:
     recognised, folder = recognise(named), to.parent.resolve()
     with Sandbox() as sandbox:
         facts = facts_of(recognised, sandbox)
+    if not facts.has_box:
+        recognised = replace(recognised, notes=without_box(recognised.notes))
     text, answered, unanswered, notes = _answered(draft(recognised, facts, folder), folder, str(to))
     try:
         with to.open("x", encoding="utf-8") as file:

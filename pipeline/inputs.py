@@ -22,8 +22,11 @@ def remember(store: Path, loaded: LoadedRecipe) -> None:
     atomic.replace(run_folder(store) / FILE, json.dumps(said, indent=1).encode())
 
 
-def remembered(store: Path) -> LoadedRecipe:
-    """The recipe that the store was last run with. Raises `Refusal` where nothing is left of it."""
+def remembered(store: Path, takes_inputs: bool = True) -> LoadedRecipe:
+    """The recipe that the store was last run with. Raises `Refusal` where nothing is left of it.
+
+    `takes_inputs`: whoever asks can be told the folder of the inputs instead, as `reproduce` can.
+    """
     file = run_folder(store) / FILE
     try:
         said: dict[str, Any] = json.loads(file.read_text("utf-8"))
@@ -31,12 +34,13 @@ def remembered(store: Path) -> LoadedRecipe:
         recipe = validated(recipe_kind(document.value), document)
         return LoadedRecipe(recipe, str(said["name"]), Path(said["folder"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        again = "`cryovox run RECIPE` once more: it makes nothing anew and writes this file"
         raise Refusal(
             Problem(
                 "nobody remembers where the store's inputs lie",
                 str(file),
                 str(error),
                 "the recipe as it was run",
-                "`cryovox run RECIPE` once more: it makes nothing anew and writes this file",
+                f"say where they lie: `--inputs FOLDER`; or {again}" if takes_inputs else again,
             )
         ) from error

@@ -13,6 +13,7 @@ from ..tasks.ensemble.census import census
 from ..tasks.ensemble.evidence import Finding
 from ..tasks.ensemble.frames import TrajectoryEnsemble
 from ..tasks.ensemble.inspection import Inspection, inspect_ensemble
+from ..tasks.ensemble.offer import without_box
 from ..tasks.ensemble.recognise import Recognised, recognise
 from ..tasks.errors import Problem, Refusal
 from ..tasks.render.windows import half_widths
@@ -69,6 +70,8 @@ def inspect(named: Sequence[Path], overrides: Sequence[str] = ()) -> Inspected:
             recognised = recognise(named)
             _told(recognised, found)
             _opened(recipe_of(recognised, overrides), Path.cwd(), found)
+            if found.facts.get("box") is None:
+                found.notes[:] = without_box(found.notes)
     except Refusal as refusal:
         found.problems = refusal.problems
     return found

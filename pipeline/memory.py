@@ -3,6 +3,7 @@
 import math
 
 from ..tasks.errors import Problem, Refusal
+from ..workflows.averages.room import held_bytes
 from ..workflows.job import Job
 from .clusters.profile import ClusterProfile, LocalProfile
 from .events.quantities import size
@@ -21,25 +22,37 @@ def demand_libraries(profile: ClusterProfile) -> None:
 
 
 def demand(job: Job, profile: ClusterProfile) -> None:
-    """Raises `Refusal` where the engine's arrays alone pass the limit of a worker; workers elsewhere judge for themselves."""
-    limit, needed = _limit(profile), LIBRARIES + job.footprint.working_bytes
+    """Raises `Refusal` where the engine's arrays, and of an average the sums, pass the limit of a worker; workers elsewhere judge
+    for themselves."""
+    limit, arrays = _limit(profile), working_bytes(job, profile)
+    needed = LIBRARIES + arrays
     if limit is None or needed <= limit:
         return
-    h, fitting = job.layout.grid.voxel_size, (limit - LIBRARIES) / max(job.footprint.working_bytes, 1)
+    h, fitting = job.layout.grid.voxel_size, (limit - LIBRARIES) / max(arrays, 1)
     fixes = ["`--cluster-set workers=1`", "a higher `memory_limit`"]
     if fitting > 0:
         fixes.append(f"`voxel_size: {math.ceil(20 * h * fitting ** (-1 / 3)) / 20:g}` under `grid`")
+    sums = arrays - job.footprint.working_bytes
+    what = "sums over frames" if sums else "a frame"
+    if sums and needed - sums + held_bytes(job) <= limit:
+        fixes.insert(0, "`--cluster-set threads=1`")
     if getattr(job.recipe.render, "method", "") == "fft":
         fixes.append("`method: gaussian`, whose memory follows the molecule")
     raise Refusal(
         Problem(
             "a worker has no memory for a frame",
             "grid",
-            f"{size(needed)} for a frame of {' × '.join(map(str, job.layout.grid.shape))} voxels",
+            f"{size(needed)} for {what} of {' × '.join(map(str, job.layout.grid.shape))} voxels",
             _share(limit),
             ", or ".join(fixes),
         )
     )
+
+
+def working_bytes(job: Job, profile: ClusterProfile) -> int:
+    """Of voxels in a worker, at least: the engine's arrays, and of an average the sums of the parts that it has in hand."""
+    average = job.recipe.workflow == "average"
+    return job.footprint.working_bytes + (min(profile.threads, profile.window) * held_bytes(job) if average else 0)
 
 
 def _limit(profile: ClusterProfile) -> int | None:

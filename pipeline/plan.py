@@ -14,16 +14,21 @@ from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
 from ..tasks.store.probe import DiskSpeed
 from ..workflows import resolve, resume, room
+from ..workflows.averages import room as averages_room
+from ..workflows.averages.finish import products_layout
+from ..workflows.averages.levels import average_of, work
+from ..workflows.averages.resume import replacing
 from ..workflows.cost import Crew, Prediction, Rates, Work, predict, worker_bytes
 from ..workflows.extents import FindExtents, Survey, informed, merged, needs_fluctuations
 from ..workflows.job import Job
-from ..workflows.kinds import kind_of, open_ensemble
+from ..workflows.kinds import open_ensemble, to_survey
 from ..workflows.recipe import Recipe
 from ..workflows.rehearsal import Rehearsed, rates
 from .clusters.profile import ClusterProfile, LocalProfile, SlurmProfile
 from .documents.recipe import LoadedRecipe
 from .inspect import findings_of
-from .memory import demand
+from .memory import demand, working_bytes
+from .prepare import Onto
 from .rehearse import company
 from .skipped import Skipped
 from .workers.node import cores
@@ -65,12 +70,30 @@ class Plan:
     brick_bytes: int
     """Of the bricks that are touched, before compression; from the first frame, or all where none has been drawn."""
     working_bytes: int
-    """Of the engine's arrays in each worker."""
+    """Of the engine's arrays in each worker, and of the sums of an average."""
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
     """What of the ensemble misleads."""
     estimate: Estimate | None
     """None where nothing is left to do, or where it would be done on machines unlike this one."""
+    average: "Averaged | None" = None
+    """Where the volumes are not kept."""
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """What would become of the frames."""
+
+    groups: tuple[str, ...]
+    n_frames: int
+    """That are drawn: of some weight, and in a group."""
+    frames_left: int
+    parts: int
+    parts_left: int
+    sums_bytes: int
+    """Of the files, where one part after another is made: each that more workers have in hand adds some."""
+    layout: StoreLayout
+    """Of mean and variance."""
 
 
 def plan(
@@ -87,7 +110,7 @@ def plan(
     `FrameFault` for a bad frame among those that it looks at, `Interrupted`.
     """
     crew = crew_of(profile, cores())
-    if crew is None:
+    if crew is None or loaded.recipe.workflow == "average":
         return _planned(loaded, store, profile, None, disk, None)
     with company(min(crew.workers, cores())) as players:
         return _planned(loaded, store, profile, crew, disk, lambda job: players.rehearse(job, seconds, stop))
@@ -106,6 +129,7 @@ def crew_of(profile: ClusterProfile, cores: int) -> Crew | None:
     return None
 
 
+UNTRIED = "no estimate of the time: an average takes about as long as its volumes, of which `workflow: volumes` has one"
 ELSEWHERE = "no estimate of the time: it is measured on this machine's cores, and this profile draws elsewhere"
 
 
@@ -117,9 +141,9 @@ def _planned(
     disk: DiskSpeed | None,
     rehearse: Rehearse | None,
 ) -> Plan:
-    ensemble = open_ensemble(loaded.recipe, loaded.folder)
+    ensemble, averages = open_ensemble(loaded.recipe, loaded.folder), loaded.recipe.workflow == "average"
     n = ensemble.n_frames
-    found, estimated, surveyed, notes = resume.existing(store, loaded.recipe), False, 0, ensemble.notes
+    found, estimated, surveyed, notes = Onto.SAME.found(store, loaded.recipe), False, 0, ensemble.notes
     if found is not None:
         resume.same_sources(store, *found, ensemble)
     if found is None:
@@ -133,30 +157,55 @@ def _planned(
         if needs_fluctuations(loaded.recipe):
             ensemble = informed(ensemble, _sampled(loaded.recipe, ensemble)[1])
         layout = found[0]
-        left, _ = ledger.pending(store, layout)
+        left = [] if averages else ledger.pending(store, layout)[0]
     job = resolve.job_of(loaded.recipe, ensemble, layout, store, "")
     demand(job, profile)
-    if found is None:
+    averaged = _averaged(job) if averages else None
+    if found is None and averaged is None:
         room.demand(job)
+    elif averaged is not None and averaged.parts_left == averaged.parts:
+        averages_room.demand(average_of(job))
+    if averaged is not None:
+        notes = (*notes, *average_of(job).groups.notes, UNTRIED)
+    elif rehearse is None:
+        notes = (*notes, ELSEWHERE)
     return Plan(
         store=store,
         facts=ensemble.facts,
         n_source_frames=ensemble.n_source_frames,
         layout=layout,
         estimated=estimated,
-        frames_left=sum(len(layout.frames_of(shard)) for shard in left),
+        frames_left=averaged.frames_left if averaged else sum(len(layout.frames_of(shard)) for shard in left),
         shards_left=len(left),
         brick_bytes=n * job.footprint.bricks * layout.grid.brick**3 * np.dtype(layout.dtype).itemsize,
-        working_bytes=job.footprint.working_bytes,
-        notes=notes if rehearse else (*notes, ELSEWHERE),
+        working_bytes=working_bytes(job, profile),
+        notes=notes,
         findings=findings_of(loaded.recipe, ensemble, loaded.folder),
         estimate=_estimate(job, left, surveyed, crew, disk, rehearse) if left and crew and rehearse else None,
+        average=averaged,
+    )
+
+
+def _averaged(job: Job) -> Averaged:
+    average = average_of(job)
+    levels = work(average) if not job.store.exists() or replacing(job.store, job.recipe) else []
+    left = [part for level in levels if not level.level for part in level.nodes]
+    parts, groups = len(average.tree.levels[0]), average.groups
+    places, most = [average.tree.frames(part) for part in left], average.tree.most_files(0)
+    return Averaged(
+        groups=tuple(groups.names),
+        n_frames=groups.n_frames,
+        frames_left=sum(some.stop - some.start for some in places),
+        parts=parts,
+        parts_left=len(left),
+        sums_bytes=averages_room.SUMS * min(parts, most) * job.footprint.bricks * job.layout.grid.brick**3,
+        layout=products_layout(average),
     )
 
 
 def _sampled(recipe: Recipe, ensemble: Ensemble) -> tuple[int, Survey]:
     """How many frames a run would look at for the grid, and what at most `SAMPLE` of them, spread evenly, show."""
-    every = kind_of(recipe).surveyed(recipe, ensemble)
+    every = to_survey(recipe, ensemble)
     frames = every[np.unique(np.linspace(0, len(every) - 1, min(len(every), SAMPLE)).round().astype(np.int64))]
     survey = FindExtents(recipe, ensemble, frames, "plan")
     with survey.open() as session:

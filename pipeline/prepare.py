@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..tasks.errors import Problem, Refusal
-from ..tasks.store.layout import StoreLayout, read_layout, run_folder
+from ..tasks.store.layout import StoreLayout, run_folder
 from ..tasks.store.lock import RunLock, acquire
 from ..workflows import resume
+from ..workflows.averages.resume import State, existing, may_give_way, there
 from ..workflows.recipe import GROWING, Recipe
 from .clusters.profile import ClusterProfile, load_profile
 from .clusters.sbatch import clear
@@ -28,9 +29,13 @@ class Onto(Enum):
     def found(self, store: Path, recipe: Recipe) -> tuple[StoreLayout, dict[str, Any]] | None:
         """What is to be continued; None where nothing is. Raises `Refusal` for what is something else."""
         if self is Onto.ANY:
-            if store.exists():
-                read_layout(store)  # only what is ours is ever removed
+            may_give_way(store)
             return None
+        if recipe.workflow == "average" or there(store).state not in (State.NOTHING, State.OTHER):
+            if self is Onto.GROWING:
+                got, fix = "an average, whose sums are not kept", "start over with --overwrite, or write to another `store.path`"
+                raise Refusal(Problem("only a store of volumes is extended", "--extend", got, "`workflow: volumes`", fix))
+            return existing(store, recipe)
         return resume.existing(store, recipe, GROWING if self is Onto.GROWING else ())
 
 
@@ -60,13 +65,18 @@ def _place(store: Path, loaded: LoadedRecipe, onto: Onto) -> None:
         raise Refusal(Problem("the store's folder does not exist", "store.path", str(store.parent), "an existing folder", fix))
 
 
+def begun(store: Path) -> bool:
+    """Whether there is something to go on with: a store, or parts of an average."""
+    return there(store).state is not State.NOTHING
+
+
 OURS = ("log.txt", "progress.json", "frames.png", "history.jsonl", "report.html")
 """What a run puts into its folder, beside the lock."""
 
 
 @contextmanager
 def owned(store: Path, take_over: bool = False) -> Iterator[tuple[Path, RunLock]]:
-    """The folder beside the store, and the run lock in it; both are gone again where the run ends before a store is there.
+    """The folder beside the store, and the run lock in it; both are gone again where the run ends before a store is begun.
 
     `take_over`: as of `lock.acquire`.
     """
@@ -79,11 +89,11 @@ def owned(store: Path, take_over: bool = False) -> Iterator[tuple[Path, RunLock]
                 yield folder, lock
             finally:
                 clear(folder)
-                if fresh and not store.exists():  # while the lock is still ours: another run may want the folder next
+                if fresh and not begun(store):  # while the lock is still ours: another run may want the folder next
                     for name in OURS:
                         (folder / name).unlink(missing_ok=True)
     finally:
-        if fresh and not store.exists():
+        if fresh and not begun(store):
             with suppress(OSError):  # not empty: another run has just begun in it; or never made
                 folder.rmdir()
 

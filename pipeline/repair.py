@@ -92,10 +92,10 @@ def repair(
 
 def recipe_and_inputs(found: Verified) -> LoadedRecipe:
     """What frames can be made of anew. Raises `Refusal` where recipe or inputs are out of reach, or not the store's."""
-    loaded, attributes = remembered(found.store), found.base.attributes
+    loaded, attributes = remembered(found.store, takes_inputs=False), found.base.attributes
     ensemble = open_ensemble(loaded.recipe, loaded.folder)
     if attributes is not None:
-        _same_recipe(found.store, attributes["recipe"], loaded)
+        _same_recipe(found.store, resume.begun_with(attributes), loaded)
         resume.same_sources(found.store, found.base.layout, attributes, ensemble)
     return loaded
 
@@ -199,7 +199,8 @@ def _alike(a: FrameRecord, b: FrameRecord) -> bool:
 def _take(writer: Writer, layout: StoreLayout, shard: int) -> None:
     """The record first: a shard without one is merely unfinished."""
     ledger.withdraw(writer, layout, shard)
-    writer.remove(writer.store / "potential", layout.shard_key(shard))
+    for array in layout.arrays:
+        writer.remove(writer.store / array.node, layout.shard_key(shard))
 
 
 def _aside(writer: Writer, finding: Finding) -> Path:

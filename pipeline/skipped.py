@@ -26,6 +26,8 @@ class Skipped:
     """Of each such frame that has a name here."""
     unnamed: int = 0
     """Further ones."""
+    where: str = "by the report and in `ledger/`"
+    """Says their names."""
 
     def __len__(self) -> int:
         return len(self.reasons) + self.unnamed
@@ -77,4 +79,4 @@ class Skipped:
         for frame, reason in sorted(self.reasons.items())[:NAMED]:
             yield f"frame {frame}: {reason}"
         if (others := len(self) - NAMED) > 0:
-            yield f"and {others} more, named by the report and in `ledger/`"
+            yield f"and {others} more, named {self.where}"

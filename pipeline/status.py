@@ -2,15 +2,19 @@
 
 import json
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..tasks.ensemble.base import BadFrames
 from ..tasks.errors import Problem, Refusal
 from ..tasks.render.certificate import relative
-from ..tasks.store import ledger, lock
-from ..tasks.store.layout import read_layout, run_folder
+from ..tasks.store import ledger, lock, products
+from ..tasks.store.layout import layout_of, read_layout, run_folder
 from ..tasks.values import FrameStatus
+from ..workflows.averages.resume import FOLDER, LEFT_OUT, State, there
+from ..workflows.averages.tree import Tree
 from .events.tally import ENDS
 from .skipped import Skipped
 from .verify import RESULT
@@ -40,6 +44,8 @@ class Status:
     """The frames that were left out, each with its reason; of many the first, and how many more there are."""
     held_by: str | None = None
     """The process that has the run lock, and its last sign of life."""
+    groups: tuple[tuple[str, int], ...] | None = None
+    """Of a finished average: (name, frames) of each."""
     verified: dict[str, Any] | None = None
     """What the last whole `verify --deep` came to: `when`, `damaged` (how many findings), `shards` and more."""
 
@@ -52,6 +58,8 @@ def status(store: Path) -> Status:
     """Reads the ledger of the store. Raises `Refusal` where it is none of ours, or not there yet."""
     store = Path(os.path.realpath(store))  # its run's folder lies beside the store itself, not beside a link
     held_by = _holder(store)
+    if (average := _average(store, held_by)) is not None:
+        return average
     if held_by is not None and not store.exists():
         fix = "look again in a moment: a run looks at its ensemble first; `log.txt` beside the lock says how far it is"
         raise Refusal(Problem("the store is not there yet", str(store), f"a run that begins it: {held_by}", "a store", fix))
@@ -76,6 +84,57 @@ def status(store: Path) -> Status:
         held_by=held_by,
         verified=_said(run_folder(store) / RESULT) or None,
     )
+
+
+def _average(store: Path, held_by: str | None) -> Status | None:
+    """Of mean and variance together, or of what is summed up before they are there; None where there is no average."""
+    at = there(store)
+    said = at.said
+    if at.state in (State.NOTHING, State.OTHER):
+        return None
+    progress = _said(run_folder(store) / "progress.json")
+    damaged, size, dense = tuple(problem.what for problem in at.problems), 0, 0
+    if at.state is State.BEGUN:
+        assert at.begun is not None
+        frames, left_out, size = _summed(run_folder(store) / FOLDER / at.begun["files"], at.begun["sizes"])
+        one = replace(layout_of(at.begun["ensemble"]), n_frames=len(at.begun["sizes"]))
+        dense = len(products.PRODUCTS) * one.dense_bytes
+    else:
+        n = sum(group["frames"] for group in said.get("groups", ()))
+        frames, left_out = {FrameStatus.DONE: n}, dict(said.get("skipped", ()))
+        for name in products.PRODUCTS:
+            with suppress(Refusal):  # a lost one has been named
+                layout, _ = read_layout(store / name)
+                found = ledger.survey(store / name, layout)
+                size, dense = size + found.size, dense + layout.dense_bytes
+                damaged += tuple(f"{name}: {problem.what}" for problem in found.damaged.values())
+    n = sum(frames.values())
+    return Status(
+        store=store,
+        complete=at.state is State.WHOLE and not damaged,
+        frames={**{state.name.lower(): frames.get(state, 0) for state in FrameStatus}, "skipped": len(left_out)},
+        bytes=size,
+        dense_bytes=dense,
+        frames_per_second=progress.get("frames_per_second"),
+        run_state=_state(store, progress),
+        certificate=said.get("certificate"),
+        damaged=damaged,
+        skipped=tuple(Skipped(n + len(left_out), BadFrames(), left_out, where=LEFT_OUT).lines()),
+        held_by=held_by,
+        groups=tuple((group["group"], group["frames"]) for group in said["groups"]) if said else None,
+    )
+
+
+def _summed(folder: Path, sizes: list[int]) -> tuple[dict[FrameStatus, int], dict[int, str], int]:
+    """Frames in each state, those that were left out and why, and the bytes of the files."""
+    from ..workflows.averages.files import UNREADABLE, facts_of, there
+
+    tree, done, left_out, size = Tree(tuple(sizes)), 0, dict[int, str](), 0
+    for node in tree.found(lambda one: there(folder, one)):
+        with suppress(FileNotFoundError, *UNREADABLE):  # merged at this moment; or it will be made anew
+            facts = facts_of(folder, node)
+            done, left_out, size = done + facts.done, left_out | dict(facts.bad), size + (folder / node.name).stat().st_size
+    return {FrameStatus.DONE: done, FrameStatus.PENDING: sum(sizes) - done - len(left_out)}, left_out, size
 
 
 def _holder(store: Path) -> str | None:

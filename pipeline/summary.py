@@ -17,21 +17,24 @@ if TYPE_CHECKING:
     from .bench import Bench
     from .init import Begun
     from .inspect import Inspected
-    from .plan import Estimate, Plan
+    from .making import Outcome
+    from .plan import Averaged, Estimate, Plan
     from .repair import Repaired
-    from .run import Outcome
     from .status import Status
     from .verify import Verified
+
+
+GROUPS = 8
+"""Of an average, that are named."""
 
 
 def outcome_lines(outcome: "Outcome") -> Iterator[str]:
     """The summary of a finished run."""
     layout, proof = outcome.layout, outcome.certificate
-    dense = layout.dense_bytes
     store = _short(outcome.store)
     yield ""
     yield f"store        {store}"
-    done = layout.n_frames - len(outcome.skipped)
+    done = outcome.n_frames - len(outcome.skipped)
     yield f"frames       {done} done, {_grid(layout)}"
     for i, line in enumerate(outcome.skipped.lines()):
         yield f"{'left out' if i == 0 else '':<12} {line}"
@@ -40,7 +43,9 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
         yield f"speed        {outcome.rendered} frames in {outcome.seconds:.1f} s, {rate:.1f} frames/s"
     else:
         yield "speed        nothing was left to do"
-    yield f"size         {size(outcome.size)} on disk, {size(dense)} dense ({dense / max(outcome.size, 1):.0f} times more)"
+    yield from outcome.made
+    more = outcome.dense / max(outcome.size, 1)
+    yield f"size         {size(outcome.size)} on disk, {size(outcome.dense)} dense ({more:.0f} times more)"
     if proof.mass_error is not None:
         yield f"mass         Σ potential·h³ within {proof.mass_error:.1e} of the analytic mass in the box, in every frame"
     if proof.lost is not None and proof.lost > 1e-3:
@@ -52,8 +57,9 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
     yield f"picture      {_short(outcome.picture)}"
     yield f"report       {_short(run_folder(outcome.store) / 'report.html')}"
     yield ""
-    yield f"next         cryovox status {shlex.quote(store)}"
-    code = f'import zarr; print(zarr.open({json.dumps(store)})["potential"])'
+    opened = _short(outcome.opened)
+    yield f"next         cryovox preview {shlex.quote(opened)}"
+    code = f"import cryovox; print(cryovox.open_store({json.dumps(opened, ensure_ascii=False)}))"
     yield f"             python -c {shlex.quote(code)}"
 
 
@@ -66,11 +72,10 @@ def plan_lines(plan: "Plan") -> Iterator[str]:
     of = f" of {plan.n_source_frames}" if plan.n_source_frames > layout.n_frames else ""
     yield f"frames       {layout.n_frames}{of}; {plan.frames_left} left to do"
     yield f"grid         {_grid(layout)}{' (estimated from a sample of the frames)' if plan.estimated else ''}"
-    yield (
-        f"shards       {layout.n_shards} of {layout.frames_per_shard} frames, {plan.shards_left} left; "
-        f"bricks of {layout.grid.brick}³ voxels"
-    )
-    yield f"size         {size(layout.dense_bytes)} dense; about {size(plan.brick_bytes)} touched, less once compressed"
+    if plan.average is not None:
+        yield from _average_lines(plan.average)
+    else:
+        yield from _volumes_lines(plan)
     if plan.estimate is None:
         yield f"memory       {size(plan.working_bytes)} of voxels a worker, beside 0.5 GB of libraries"
     else:
@@ -78,6 +83,26 @@ def plan_lines(plan: "Plan") -> Iterator[str]:
     for note in plan.notes:
         yield f"note         {note}"
     yield from finding_lines(plan.findings)
+
+
+def _average_lines(average: "Averaged") -> Iterator[str]:
+    """Instead of volumes."""
+    names, more = ", ".join(average.groups[:GROUPS]), len(average.groups) - GROUPS
+    groups = f"{names} and {more} more" if more > 0 else names
+    yield f"average      over {average.n_frames} frames; mean and variance of: {groups}"
+    yield f"parts        {average.parts}, {average.parts_left} left"
+    dense = size(2 * average.layout.dense_bytes)
+    yield f"size         {dense} dense; while the run is on about {size(average.sums_bytes)} of sums"
+
+
+def _volumes_lines(plan: "Plan") -> Iterator[str]:
+    """A volume for each frame."""
+    layout = plan.layout
+    yield (
+        f"shards       {layout.n_shards} of {layout.frames_per_shard} frames, {plan.shards_left} left; "
+        f"bricks of {layout.grid.brick}³ voxels"
+    )
+    yield f"size         {size(layout.dense_bytes)} dense; about {size(plan.brick_bytes)} touched, less once compressed"
 
 
 def finding_lines(findings: Iterable["Finding"]) -> Iterator[str]:
@@ -181,6 +206,10 @@ def status_lines(status: "Status") -> Iterator[str]:
     """How far a store is."""
     yield f"store        {_short(status.store)}{'' if status.complete else ' (not complete)'}"
     yield "frames       " + ", ".join(f"{count} {state}" for state, count in status.frames.items() if count)
+    if status.groups is not None:
+        some = ", ".join(f"{name} ({count} frames)" for name, count in status.groups[:GROUPS])
+        more = f" and {len(status.groups) - GROUPS} more" if len(status.groups) > GROUPS else ""
+        yield f"average      {some}{more}: the stores `mean` and `variance`"
     if status.run_state is not None:
         speed = "" if status.frames_per_second is None else f", {status.frames_per_second:.1f} frames/s"
         yield f"last run     {status.run_state}{speed}"

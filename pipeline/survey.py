@@ -9,7 +9,7 @@ from typing import Any
 from ..tasks.ensemble.base import Ensemble
 from ..workflows.base import Workload
 from ..workflows.extents import FindExtents, Survey, survey_key
-from ..workflows.kinds import kind_of
+from ..workflows.kinds import to_survey
 from ..workflows.recipe import Recipe
 from .events.events import Events
 from .events.exits import Exit, exit_of
@@ -21,7 +21,7 @@ SURVEY = "survey"
 
 def survey_of(recipe: Recipe, ensemble: Ensemble, run_folder: Path, run: str) -> FindExtents:
     """What must be known of the frames before there is a grid; what was found lies in the run's folder. `run` names the run."""
-    frames = kind_of(recipe).surveyed(recipe, ensemble)
+    frames = to_survey(recipe, ensemble)
     known = survey_key(recipe, ensemble, frames)
     # one scheduler may serve several runs, of one recipe even
     return FindExtents(recipe, ensemble, frames, f"extents-{known}-{run[:8]}", run_folder / SURVEY / known)

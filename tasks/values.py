@@ -178,6 +178,16 @@ class FrameRecord:
 
 
 @dataclass(frozen=True)
+class StoredFile:
+    """One file of a shard: its frames in one array of the store."""
+
+    size: int
+    """Bytes; 0 where every voxel is 0 and there is no file."""
+    sha256: str
+    """Empty where there is none."""
+
+
+@dataclass(frozen=True)
 class ShardRecord:
     """The ledger's word on one shard: written after the shard, atomically; without it the shard's frames are pending."""
 
@@ -190,6 +200,18 @@ class ShardRecord:
     """Of the shard's file; empty where there is none."""
     engine: str
     """What rendered it."""
+    levels: tuple[StoredFile, ...] = ()
+    """Of the coarser arrays, finest first; none where the store has no pyramid."""
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """Of all arrays: the volumes, then the levels."""
+        return StoredFile(self.size, self.sha256), *self.levels
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all of them."""
+        return sum(file.size for file in self.files)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,21 @@ COMMON = {"numpy", "annotated_types", "jaxtyping"}
 MATHEMATICS = COMMON | {"scipy", "jax", "equinox", "jax_finufft", "numba", "llvmlite", "cupy"}
 CLUSTER = {"dask", "distributed", "bokeh", "tornado", "psutil"}
 PIPELINE = COMMON | CLUSTER | {"pydantic", "pydantic_core", "ruamel", "typer", "click", "rich", "prometheus_client"}
+PIPELINE_ROOMS = ("cli", "clusters", "dashboard", "documents", "events", "export", "report", "workers")
 MAY_IMPORT = {
     "": set(),
     "pipeline": PIPELINE,
-    **{f"pipeline.{room}": PIPELINE for room in ("clusters", "dashboard", "documents", "events", "report", "workers")},
+    **{f"pipeline.{room}": PIPELINE for room in PIPELINE_ROOMS},
+    "pipeline.open": PIPELINE | {"xarray"},
     "workflows": COMMON,
+    "workflows.averages": COMMON,
     "tasks": COMMON | {"scipy"},
     "tasks.decoding": COMMON | {"scipy", "MDAnalysis", "gemmi", "h5py", "zarr"},
     "tasks.ensemble": COMMON | {"scipy", "gemmi"},
     "tasks.scattering": MATHEMATICS,
     "tasks.volume": MATHEMATICS,
     "tasks.render": MATHEMATICS,
-    "tasks.store": COMMON | {"scipy", "zarr", "mrcfile", "numcodecs", "google_crc32c", "cupy", "nvidia"},
+    "tasks.store": COMMON | {"scipy", "zarr", "mrcfile", "gemmi", "numcodecs", "google_crc32c", "cupy", "nvidia"},
     "tasks.pictures": COMMON | {"scipy", "matplotlib"},
 }
 """Packages from the index that each room may import, beside the standard library."""
@@ -78,7 +81,8 @@ class Module:
 
     @property
     def is_test(self) -> bool:
-        return self.path.startswith("tests/")
+        """Or builds the documentation: it stands outside of the package, and imports it as a user does."""
+        return self.path.startswith(("tests/", "docs/"))
 
     @property
     def imports(self) -> Iterator[tuple[ast.stmt, str]]:
@@ -160,8 +164,38 @@ def takes_two_dots_at_most(module: Module) -> Iterator[str]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.ImportFrom) and node.level > (0 if module.is_test else 2):
             storey = (node.module or "").split(".")[0]
-            if not (node.level == 3 and module.room.startswith("pipeline.") and storey in ROOMS):
+            if not (node.level == 3 and module.room.startswith(("pipeline.", "workflows.")) and storey in ROOMS):
                 yield module.at(node, "one dot is my room, two dots next door, three from a room upstairs down to another storey")
+
+
+def bound_in(tree: ast.Module) -> set[str]:
+    """Names that a module has, functions' own among them."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return names
+
+
+@cache
+def theirs() -> dict[str, set[str]]:
+    """What can be had of each of our modules, by its place in the tree: `tasks/grid`, `tasks/store` for the room's door."""
+    found = {str(Path(m.path).with_suffix("")).removesuffix("/__init__"): bound_in(m.tree) for m in MODULES if not m.is_test}
+    for place in list(found):
+        found.setdefault(str(Path(place).parent), set()).add(Path(place).name)
+    return found
+
+
+def imports_what_is_there(module: Module) -> Iterator[str]:
+    for node, name in module.imports:
+        if name.startswith("."):
+            *place, last = name.strip(".").split(".")
+            if last not in theirs().get("/".join(place) or ".", set()):
+                yield module.at(node, f"nothing in the tree is called {name}")
 
 
 def touches_no_world(module: Module) -> Iterator[str]:
@@ -245,6 +279,9 @@ PLANTED = [
     (takes_two_dots_at_most, "tasks/render/x.py", "from ...tasks import grid"),
     (takes_two_dots_at_most, "pipeline/clusters/x.py", "from ...configs import y"),
     (takes_two_dots_at_most, "tests/test_x.py", "from .conftest import data"),
+    (imports_what_is_there, "workflows/x.py", "def f():\n    from .no_such_module import y"),
+    (imports_what_is_there, "workflows/x.py", "from ..tasks.grid import NoSuchName"),
+    (imports_what_is_there, "workflows/x.py", "from ..tasks import no_such_room"),
     (touches_no_world, "tasks/volume/x.py", "from pathlib import Path"),
     (touches_no_world, "tasks/render/x.py", "f = open('x')"),
     (begins_with_a_docstring, "tasks/x.py", "import json"),

@@ -39,7 +39,7 @@ def matches(package: str, pattern: str, name: str) -> bool:
 
 
 def test_every_folder_of_python_files_is_a_listed_package():
-    apart = ("tests/", "configs/")  # what configs/ holds in Python is an example of a user's own code
+    apart = ("tests/", "docs/", "configs/")  # what configs/ holds in Python is an example of a user's own code
     folders = {str(PurePosixPath(name).parent) for name in FILES if name.endswith(".py") and not name.startswith(apart)}
     assert {str(folder(package)) for package in PACKAGES} == folders
     assert all(str(folder(package) / "__init__.py") in FILES for package in PACKAGES)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tasks.ensemble.listing import STRUCTURES, bare, ending, expand
+from ..tasks.ensemble.offer import kind
 from ..tasks.ensemble.recognise import Recognised
 from ..tasks.errors import Refusal
 from ..tasks.scattering.b_factors import Look
@@ -188,6 +189,11 @@ def _coordinates(paths: Sequence[Path], folder: Path) -> Iterator[str]:
     short = _shortened(paths, names, folder) if len(names) > 1 else names[0]
     if short is not None:
         yield f"  coordinates: {quoted(short)}"
+        if len(names) == 1 and kind(paths[0]) == "trajectory":
+            first = Path(short)
+            glob = quoted(str(first.with_name(f"{bare(first)}*{first.suffix}")))
+            then = "takes the files of a run that goes on, too: `cryovox run … --extend` adds them"
+            yield from _said(f"A glob ({glob}) {then}.", 2)
         if len(names) > 1:
             yield from _said(f"{len(names)} files, in natural order (2 before 10): {paths[0].name} … {paths[-1].name}", 2)
         return

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from ..tasks.ensemble.base import Ensemble
 from ..tasks.ensemble.decoded import DecodedEnsemble, open_decoded
 from ..tasks.ensemble.frames import TrajectoryEnsemble
+from ..tasks.ensemble.groups import groups_of
 from ..tasks.ensemble.labels import open_labels
 from ..tasks.ensemble.maps import MapEnsemble, open_map
 from ..tasks.ensemble.poses import open_poses
@@ -29,7 +30,7 @@ from . import atoms, footprint
 from .drawing import AnyDrawing, Extents, Frames
 from .footprint import Footprint
 from .job import Job
-from .recipe import DecoderRecipe, MapRecipe, Recipe, TrajectoryRecipe
+from .recipe import DecoderRecipe, MapRecipe, Recipe, TrajectoryRecipe, averaging
 
 R = TypeVar("R", bound=Recipe)
 E = TypeVar("E", bound=Ensemble)
@@ -102,9 +103,9 @@ class Trajectories(Kind[TrajectoryRecipe, TrajectoryEnsemble]):
         return containing(extents.minimum, extents.maximum, recipe.grid)
 
     def footprint(self, recipe: TrajectoryRecipe, ensemble: TrajectoryEnsemble, layout: StoreLayout) -> Footprint:
-        """Measured on the first frame."""
+        """Measured on the first frame that is drawn."""
         with atoms.PlacedFrames(ensemble) as frames:
-            (positions,) = frames.read(np.zeros(1, np.int64)).positions
+            (positions,) = frames.read(to_survey(recipe, ensemble)[:1]).positions
         scattering = atoms.atoms_of(recipe, ensemble)
         windows = half_widths(*atoms.engine_gaussians(recipe, scattering), recipe.render.tolerance)
         touched = footprint.of_windows(layout, positions, windows)
@@ -218,6 +219,19 @@ def open_ensemble(recipe: Recipe, folder: Path) -> Ensemble:
         labels, table = open_labels(recipe.labels, folder, opened.n_frames, opened.numbers, n_source)
         opened = replace(opened, labels=labels, sources=(*opened.sources, table))
     return opened
+
+
+def to_survey(recipe: Recipe, ensemble: Ensemble) -> Int64[np.ndarray, " n"]:
+    """The frames whose extents are looked at before there is a grid: of an average only some that are drawn, ascending.
+
+    Raises `Refusal` where the labels do not say which those are.
+    """
+    every, settings = kind_of(recipe).surveyed(recipe, ensemble), averaging(recipe)
+    if settings is None:
+        return every
+    drawn = np.sort(np.concatenate(groups_of(settings, ensemble.labels, ensemble.n_frames).frames))
+    some = np.intersect1d(every, drawn)
+    return some if len(some) else drawn[:1]  # one stands for all
 
 
 def meaning_of(recipe: Recipe, ensemble: Ensemble) -> Meaning:

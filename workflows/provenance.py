@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,22 @@ def _installed() -> Iterator[tuple[str, str]]:
             yield name, version(name)
         except PackageNotFoundError:  # an engine that is not here has drawn nothing
             continue
+
+
+def code() -> dict[str, str]:
+    """This program's own code: the digest of its files, and the commit that is checked out, where it runs from a checkout."""
+    return {"digest": code_digest(), **({"commit": found} if (found := _commit()) else {})}
+
+
+@cache
+def _commit() -> str:
+    if not (ROOT / ".git").exists():
+        return ""
+    try:
+        asked = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):  # no git, or another user's checkout: the digest says all that decides
+        return ""
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_type_hints
 
 from ..tasks.ensemble.base import Ensemble, EnsembleSettings
 from ..tasks.ensemble.decoded import DecoderSettings
+from ..tasks.ensemble.groups import AverageSettings
 from ..tasks.ensemble.labels import LabelSettings
 from ..tasks.ensemble.maps import MapGridSettings, MapSettings
 from ..tasks.ensemble.poses import PoseSettings
@@ -28,8 +29,11 @@ class Recipe:
     """Where the structures are and in what pose they are drawn."""
     store: StoreSettings
     """Where the volumes go."""
-    workflow: Literal["volumes"] = "volumes"
-    """`volumes`: one scattering potential a frame."""
+    workflow: Literal["volumes", "average"] = "volumes"
+    """`volumes`: one scattering potential a frame. `average`: the same volumes are drawn and checked, and only their mean and
+    variance are kept: `store.path` is a Zarr group with the stores `mean` and `variance`."""
+    average: AverageSettings | None = None
+    """With `workflow: average`: over which frames, and how much each counts; null is all frames alike."""
     labels: LabelSettings | None = None
     """What is known of each frame beside its volume (state, collective variable, split, weight): a table that joins `frame/`."""
     poses: PoseSettings | None = None
@@ -90,11 +94,12 @@ def recipe_kind(written: dict[str, Any]) -> type[Recipe]:
     return next((kind for kind in KINDS if get_type_hints(kind)["ensemble"].key in keys), TrajectoryRecipe)
 
 
-NEUTRAL = (
-    "store.path", "ensemble.topology", "ensemble.coordinates", "ensemble.map", "ensemble.files", "ensemble.each", "poses.table",
-    "labels.table", "ensemble.sha256", "ensemble.on_bad_frame",
-    "ensemble.max_bad_fraction",
+FILES = (
+    "ensemble.topology", "ensemble.coordinates", "ensemble.map", "ensemble.files", "ensemble.each", "poses.table", "labels.table",
 )  # fmt: skip
+"""Keys that name files."""
+
+NEUTRAL = ("store.path", *FILES, "ensemble.sha256", "ensemble.on_bad_frame", "ensemble.max_bad_fraction")
 """Keys that cannot change a voxel: a store may move, and an input is known by its bytes, not by its path."""
 
 GROWING = ("ensemble.frames", "ensemble.prune")
@@ -107,9 +112,16 @@ ABSENT = "(absent)"
 """What `differing` says of a key that one side does not have."""
 
 
+def averaging(recipe: Recipe) -> AverageSettings | None:
+    """What is to be averaged; None where the volumes themselves are kept."""
+    return (recipe.average or AverageSettings()) if recipe.workflow == "average" else None
+
+
 def to_plain(recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON has it, every default written out: what the store's attributes keep."""
-    return json.loads(json.dumps(asdict(recipe)))
+    plain = json.loads(json.dumps(asdict(recipe)))
+    del plain["average"]  # only where there is one: stores of volumes were begun before there were any
+    return plain if (average := averaging(recipe)) is None else plain | {"average": asdict(average)}
 
 
 def store_deciding(recipe: Recipe) -> dict[str, Any]:

@@ -78,10 +78,14 @@ def on_trial(job: Job, folder: Path) -> Iterator[Trial]:
 
 def room(job: Job, parts: int) -> int:
     """Bytes that the stores of a trial take at most while `parts` processes work in them, one shard each, not compressed."""
-    layout, brick_bytes = job.layout, job.layout.grid.brick**3 * np.dtype(job.layout.dtype).itemsize
-    every = int(np.prod(layout.grid.n_bricks))
-    bricks = min(int(1.25 * job.footprint.bricks) + 1, every)  # another frame may touch more than the one that was looked at
-    return parts * (layout.frames_per_shard * (bricks * brick_bytes + 16 * every) + layout.record_bytes)
+    layout, bricks = job.layout, int(1.25 * job.footprint.bricks) + 1  # another may touch more than the one that was looked at
+    a_frame = 0
+    for array in layout.arrays:
+        every = int(np.prod(array.grid.n_bricks))
+        bricks = min(bricks, every)
+        a_frame += bricks * array.grid.brick**3 * np.dtype(layout.dtype).itemsize + 16 * every
+        bricks *= 8  # of the next level, where they lie across its own
+    return parts * (layout.frames_per_shard * a_frame + layout.record_bytes)
 
 
 def rehearse(trial: Trial, seconds: float, part: int = 0, parts: int = 1) -> Rehearsed:
@@ -152,7 +156,8 @@ def _timed(session: Session, job: Job, unit: int) -> Timing:
         n_bricks = 0 if shard is None else shard.n_bricks
     # there may be little room; and in a small ensemble the shard is made again
     ledger.withdraw(job.writer, job.layout, unit)
-    job.writer.remove(job.store / "potential", job.layout.shard_key(unit))
+    for array in job.layout.arrays:
+        job.writer.remove(job.store / array.node, array.shard_key(unit))
     beside = max(0.0, seconds - sum(stages.values()))
     return Timing(len(job.layout.frames_of(unit)), n_bricks, receipt.size, stages, beside)
 

@@ -12,7 +12,8 @@ from .recipe import Recipe
 
 def layout_of(recipe: Recipe, ensemble: Ensemble, extents: Extents) -> StoreLayout:
     """The layout of a new store. Raises `Refusal` where the recipe's box does not hold the frames."""
-    return StoreLayout(kind_of(recipe).grid(recipe, ensemble, extents), ensemble.n_frames, recipe.store.dtype)
+    grid, store = kind_of(recipe).grid(recipe, ensemble, extents), recipe.store
+    return StoreLayout(grid, ensemble.n_frames, store.dtype, pyramid=store.pyramid)
 
 
 def job_of(recipe: Recipe, ensemble: Ensemble, layout: StoreLayout, store: Path, lock: str) -> Job:

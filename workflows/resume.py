@@ -9,6 +9,15 @@ from ..tasks.errors import Problem, Refusal
 from ..tasks.store.layout import StoreLayout, read_layout
 from .recipe import Recipe, differing, sources_of, store_deciding
 
+SINCE = {"store": {"pyramid": 0}}
+"""Keys that stores of this schema were begun without, and what they were then."""
+
+
+def begun_with(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The plain recipe that the root's attributes remember, with the keys that came later."""
+    then = attributes["recipe"]
+    return {key: SINCE[key] | value if key in SINCE and isinstance(value, dict) else value for key, value in then.items()}
+
 
 def existing(store: Path, recipe: Recipe, but: tuple[str, ...] = ()) -> tuple[StoreLayout, dict[str, Any]] | None:
     """The store that this recipe began at `store`, or None where nothing is there. Keys of `but` may be others.
@@ -18,8 +27,14 @@ def existing(store: Path, recipe: Recipe, but: tuple[str, ...] = ()) -> tuple[St
     if not (store.exists() or store.is_symlink()):
         return None
     layout, attributes = read_layout(store)
-    _on_one_disk(store)
-    free, both = tuple(f"{key}." for key in but), (attributes["recipe"], store_deciding(recipe))
+    _on_one_disk(store, layout)
+    same_recipe(store, begun_with(attributes), recipe, but)
+    return layout, attributes
+
+
+def same_recipe(store: Path, then: dict[str, Any], recipe: Recipe, but: tuple[str, ...] = ()) -> None:
+    """Raises `Refusal`, naming the keys, where what was begun at `store` with the plain recipe `then` is of another recipe."""
+    free, both = tuple(f"{key}." for key in but), (then, store_deciding(recipe))
     differences = [one for one in differing(*both) if not f"{one[0]}.".startswith(free)]
     if differences:
         raise Refusal(
@@ -31,12 +46,11 @@ def existing(store: Path, recipe: Recipe, but: tuple[str, ...] = ()) -> tuple[St
                 fix="write to another `store.path`, restore these keys, or start over with --overwrite",
             )
         )
-    return layout, attributes
 
 
-def _on_one_disk(store: Path) -> None:
+def _on_one_disk(store: Path, layout: StoreLayout) -> None:
     """Files are made beside the store and renamed into it."""
-    for node in ("potential", "ledger", "frame", "t"):
+    for node in (*(array.node for array in layout.arrays), "ledger", "frame", "t"):
         if (store / node).stat().st_dev != store.parent.stat().st_dev:
             fix = f"move it: `rm {store / node} && mv {(store / node).resolve()} {store / node}`, or choose another `store.path`"
             got, wanted = f"{(store / node).resolve()}", "all of the store on one disk"

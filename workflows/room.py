@@ -11,7 +11,7 @@ from .job import Job
 LEAST = 0.5
 """Share of its bytes to which a voxel that is not 0 is compressed at the very best: of its digits, none."""
 FILES = 64
-"""Of a store, beside two for each shard."""
+"""Of a store, beside those for each shard: its record, and one in every array."""
 
 
 def demand(job: Job, made: int = 0) -> None:
@@ -47,7 +47,7 @@ def _bytes(job: Job, free: int) -> list[Problem]:
 
 
 def _inodes(job: Job, free: int) -> list[Problem]:
-    needed = 2 * job.layout.n_shards + FILES
+    needed = (2 + job.layout.pyramid) * job.layout.n_shards + FILES
     if needed <= free:
         return []
     got, fix = f"{free} inodes free, of {needed} files", "remove files, or choose a `store.path` on another file system"

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..tasks.errors import Problem
-from ..tasks.render.certificate import relative, together
 from ..tasks.store import closing, ledger, template
-from ..tasks.store.layout import Compress, StoreLayout, read_layout
-from ..tasks.values import Accuracy, FrameStatus, ShardRecord
+from ..tasks.store.layout import Compress, Meaning, StoreLayout, read_layout
+from ..tasks.values import FrameStatus, ShardRecord
 from .base import Session
+from .inputs import inputs_of
 from .job import Job
-from .kinds import kind_of, meaning_of
-from .provenance import versions
+from .kinds import meaning_of
+from .proof import Certificate, Proof
+from .provenance import code, versions
 from .recipe import recipe_hash, sources_of, store_deciding
 from .room import demand
 
@@ -37,30 +39,6 @@ class Volumes:
         from .shards import VolumesSession
 
         return VolumesSession(self.job, self.compress)
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The proof that closes a store."""
-
-    frames: int
-    """Frames compared with the direct sum."""
-    voxels: int
-    """Voxels compared."""
-    relative_l2: float
-    """Estimated relative L2 error of those frames together."""
-    largest_error: float
-    """Largest error of a compared voxel, relative to the largest value."""
-    mass_error: float | None
-    """Largest |Σ·h³ - analytic in-box mass| / Σ|a| of all frames; None where no law says their mass (maps, point samples)."""
-    lost: float | None
-    """Largest share of a frame's mass that lies outside the box; None as for `mass_error`."""
-    tolerance: float
-    """Asked for."""
-    limit: float
-    """What no frame was allowed to exceed, before it was rounded to the store's type."""
-    against: str
-    """What the voxels were compared with."""
 
 
 def begin(job: Job, replace: bool = False) -> None:
@@ -96,18 +74,25 @@ def grow(job: Job, before: StoreLayout) -> None:
 
 def _beginning(job: Job) -> template.Beginning:
     meaning, ensemble = meaning_of(job.recipe, job.ensemble), job.ensemble
-    attributes = {
+    keepbits = job.recipe.store.keepbits
+    return template.Beginning(job.layout, origin(job, meaning), meaning, keepbits, ensemble.frame_files, ensemble.labels)
+
+
+def origin(job: Job, meaning: Meaning) -> dict[str, Any]:
+    """What a store says of how its numbers were made: attributes that decide nothing else."""
+    ensemble = job.ensemble
+    return {
         "recipe": store_deciding(job.recipe),
         "recipe_hash": recipe_hash(job.recipe),
+        "inputs": inputs_of(job.recipe),
         "sources": sources_of(ensemble),
         "n_frame_files": len(ensemble.frame_files),
         "notes": list(ensemble.notes),
         **ensemble.facts,
         "convention": meaning.convention,
         "versions": versions(),
+        "code": code(),
     }
-    keepbits = job.recipe.store.keepbits
-    return template.Beginning(job.layout, attributes, meaning, keepbits, ensemble.frame_files, ensemble.labels)
 
 
 def work(job: Job, compress: Compress = "host") -> tuple[Volumes, list[Problem]]:
@@ -122,42 +107,14 @@ def work(job: Job, compress: Compress = "host") -> tuple[Volumes, list[Problem]]
 
 def finish(job: Job) -> Certificate:
     """Consolidates the ledger into the store and closes it with the certificate; safe to repeat. Reads the ledger once."""
-    tally, meaning = _Tally(job), meaning_of(job.recipe, job.ensemble)
-    closing.finish(job.writer, job.layout, lambda: {"certificate": asdict(tally.certificate())}, meaning, tally.see)
-    return tally.certificate()
+    proof, h = Proof(), job.layout.grid.voxel_size
 
-
-class _Tally:
-    """What the certificate says of all frames, record by record: sums and extremes, at any number of frames."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._frames, self._all = 0, Accuracy(0.0, 0.0, 0.0, 0.0, 0)
-        self._mass_error: float | None = None
-        self._lost: float | None = None
-
-    def see(self, record: ShardRecord) -> None:
-        h = self._job.layout.grid.voxel_size
+    def see(record: ShardRecord) -> None:
+        nonlocal proof
         for frame in record.frames:
-            if frame.status is not FrameStatus.DONE:
-                continue
-            if (error := frame.mass_error(h)) is not None:
-                self._mass_error = max(error, self._mass_error or 0.0)
-                self._lost = max(abs(frame.lost), self._lost or 0.0)
-            if frame.accuracy is not None:
-                self._frames, self._all = self._frames + 1, together(self._all, frame.accuracy)
+            if frame.status is FrameStatus.DONE:
+                proof = proof.with_(Proof.of(frame, h))
 
-    def certificate(self) -> Certificate:
-        job = self._job
-        l2, largest = relative([self._all] if self._frames else [])
-        return Certificate(
-            frames=self._frames,
-            voxels=self._all.n_voxels,
-            relative_l2=l2,
-            largest_error=largest,
-            mass_error=self._mass_error,
-            lost=self._lost,
-            tolerance=job.recipe.render.tolerance,
-            limit=job.limits.voxels,
-            against=kind_of(job.recipe).oracle,
-        )
+    meaning = meaning_of(job.recipe, job.ensemble)
+    closing.finish(job.writer, job.layout, lambda: {"certificate": asdict(proof.certificate(job))}, meaning, see)
+    return proof.certificate(job)

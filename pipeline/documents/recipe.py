@@ -7,10 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ...tasks.ensemble.groups import NO_LABELS
 from ...tasks.ensemble.sources import is_array_folder
 from ...tasks.errors import Problem, Refusal
 from ...tasks.scattering.b_factors import BFactorSettings, problem_with
-from ...workflows.recipe import KINDS, MapRecipe, Recipe, recipe_kind
+from ...workflows.recipe import FILES, KINDS, MapRecipe, Recipe, recipe_kind
 from .document import Document, load, override
 from .settings import Found, json_schema, validated
 from .strict_yaml import shown
@@ -18,11 +19,6 @@ from .strict_yaml import shown
 FINEST_VOXEL = 0.2
 """Å. Finer than any cryo-EM map (the best are sampled at about 0.3 Å): a smaller number was most likely meant in nm."""
 
-INPUTS = (
-    ("ensemble", "topology"), ("ensemble", "coordinates"), ("ensemble", "map"), ("ensemble", "files"), ("poses", "table"),
-    ("labels", "table"),
-)  # fmt: skip
-"""Keys that name files."""
 LEAST_PADDING = 1.0
 """Å, where there is any: the default is 8."""
 
@@ -60,7 +56,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
 def _entangled(document: Document, folder: Path, path: str) -> Iterator[Problem]:
     """Inputs that lie in the store, and a store that lies in an input: one would be written over or removed with the other."""
     store, keys = _real(Path(path)), ("store", "path")
-    for section, key in INPUTS:
+    for section, key in (name.split(".") for name in FILES):
         inside: Any = document.value.get(section)
         named: Any = inside.get(key) if isinstance(inside, dict) else None
         for name in named.values() if isinstance(named, dict) else [named] if isinstance(named, str) else named or ():
@@ -98,6 +94,7 @@ FFT_ONLY = {"sampling": "average", "upsampling": "auto", "accept_error": None}
 def _conflicts(document: Document) -> Iterator[Found]:
     """Keys that are valid and contradict each other."""
     yield from _more_bits_than_there_are(document)
+    yield from _nothing_to_average(document)
     render = document.value.get("render")
     atoms = recipe_kind(document.value) is not MapRecipe
     if not atoms or not isinstance(render, dict):
@@ -115,6 +112,20 @@ def _conflicts(document: Document) -> Iterator[Found]:
             keys, got = ("render", key), f"`{key}: {shown(render[key])}` with `method: gaussian`"
             fix = "`method: fft`, or remove the key: `gaussian` draws averages and cuts off no frequency"
             yield keys, Problem(f"`render.{key}` is for the FFT method", document.where(keys), got, fix=fix)
+
+
+def _nothing_to_average(document: Document) -> Iterator[Found]:
+    average, keys = document.value.get("average"), ("average",)
+    if average is None:
+        return
+    if document.value.get("workflow", "volumes") == "volumes":
+        fix = "`workflow: average`, or remove the section"
+        yield keys, Problem("`average` is for `workflow: average`", document.where(keys), "`workflow: volumes`", fix=fix)
+    elif isinstance(average, dict) and document.value.get("labels") is None:
+        for key in ("weight", "by"):
+            if isinstance(average.get(key), str):
+                keys, got = ("average", key), f"`{key}: {shown(average[key])}`, and no `labels`"
+                yield keys, Problem(f"`average.{key}` names a column of labels", document.where(keys), got, fix=NO_LABELS)
 
 
 def _no_numba(document: Document) -> Iterator[Found]:

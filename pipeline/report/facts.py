@@ -55,7 +55,7 @@ class Facts:
     """All that the page shows."""
 
     name: str
-    """The store's folder, without the way to it."""
+    """The store's folder, without the way to it; of an average's mean with its group's."""
     layout: StoreLayout
     attributes: dict[str, Any]
     """The root attribute `cryovox`."""
@@ -111,7 +111,7 @@ def gather(store: Path, run_folder: Path, command: str = "") -> Facts:
         read.shard(store, shard)
     shown, images, lost = _pictures(store, layout, read.frames.status)
     return Facts(
-        name=store.resolve().name,
+        name=_name(store.resolve(), attributes),
         layout=layout,
         attributes=attributes,
         units=array["attributes"].get("units", ""),
@@ -129,6 +129,10 @@ def gather(store: Path, run_folder: Path, command: str = "") -> Facts:
         command=command,
         written=time.time(),
     )
+
+
+def _name(store: Path, attributes: dict[str, Any]) -> str:
+    return f"{store.parent.name}/{store.name}" if "product" in attributes else store.name
 
 
 @dataclass
@@ -155,7 +159,7 @@ class _Ledger:
         except StoreDamage as damage:
             self.damaged.append(damage.problem)
             return
-        self.size += record.size
+        self.size += record.stored
         self.engines.add(record.engine)
         for number, frame in enumerate(record.frames, record.first_frame):
             to = self.frames

@@ -18,7 +18,7 @@ TABLES = {
     "lobato2014": "Lobato & Van Dyck, Acta Cryst. A70 (2014) 636–649",
 }
 """Where scattering factors come from, by the recipe's `scattering.table`."""
-ORDER = ("workflow", "ensemble", "poses", "scattering", "grid", "render", "certificate", "store")
+ORDER = ("workflow", "average", "ensemble", "poses", "scattering", "grid", "render", "certificate", "store")
 """Of a recipe's sections, as the shipped ones have it."""
 LONGEST_RECIPE = 50_000
 """Characters."""
@@ -54,6 +54,11 @@ def _drawn(facts: Facts) -> str:
     layout, done = facts.layout, facts.frames.count(FrameStatus.DONE)
     z, y, x = layout.grid.shape
     quantity = facts.attributes["convention"].split(";")[0].replace("angstrom^-2", "Å⁻²")
+    if (averaged := facts.attributes.get("n_frames_averaged")) is not None:
+        return (
+            f"{averaged:,} {_source(facts)} are drawn and averaged, in {counted(layout.n_frames, 'group')}, in a box of "
+            f"{z} × {y} × {x} voxels of {layout.grid.voxel_size:g} Å: {quantity}. What this page calls a frame is a group."
+        )
     return (
         f"{done:,} of {layout.n_frames:,} {_source(facts)} {'is' if done == 1 else 'are'} drawn, each in a box of "
         f"{z} × {y} × {x} voxels of {layout.grid.voxel_size:g} Å: {quantity}."
@@ -142,7 +147,7 @@ def whole_recipe(attributes: dict[str, Any], store: str) -> dict[str, Any]:
 
 def recipe_text(facts: Facts) -> str:
     """`whole_recipe` as YAML."""
-    text = "\n".join(_yaml(whole_recipe(facts.attributes, facts.name)))
+    text = "\n".join(_yaml(whole_recipe(facts.attributes, facts.name.partition("/")[0])))
     if len(text) <= LONGEST_RECIPE:
         return text
     return f"{text[:LONGEST_RECIPE]}\n# … cut here: the store's attributes have all of it"

@@ -58,10 +58,6 @@ def read(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Message:
     current = int(frames[0])
     try:
         with open_frames(path, head["format"], head["n_atoms"]) as file:
-            if file.n_atoms != head["n_atoms"]:
-                others = "the first structure has" if head.get("single") else "it had"
-                when = "" if head.get("single") else " when the run began"
-                raise BadFrame(f"the file has {file.n_atoms} atoms; {others} {head['n_atoms']}{when}")
             _demand(file, head)
             for i, frame in enumerate(frames.tolist()):
                 current = frame
@@ -82,14 +78,20 @@ def _demand(file: FrameFile, head: dict[str, Any]) -> None:
     """Raises `BadFrame` where the file holds other atoms than it should, or more than the one model that is meant."""
     if head.get("single") and (n := file.index().n_frames) > 1:
         raise BadFrame(f"the file holds {n} models, where each file is one frame")
-    wanted = head.get("identity")
-    if wanted is None or (mine := file.atoms()) is None or mine.digest == wanted["digest"]:
-        return
-    name = Path(wanted["path"]).name
-    with open_frames(wanted["path"], wanted["format"], None) as other:
-        if (theirs := other.atoms()) is not None:
-            mine.demand(theirs, name)
-    raise BadFrame(f"its atoms are others than those of {name} when the run began")
+    wanted, mine = head.get("identity"), file.atoms() if "identity" in head else None
+    changed = ""
+    if wanted is not None and mine is not None and mine.digest != wanted["digest"]:
+        changed = f"its atoms are others than those of {Path(wanted['path']).name} when the run began"
+        if wanted["path"] != head["path"]:  # first of all, since it names atoms
+            with open_frames(wanted["path"], wanted["format"], None) as other:
+                if (theirs := other.atoms()) is not None:
+                    mine.demand(theirs, Path(wanted["path"]).name)
+    if file.n_atoms != head["n_atoms"]:
+        others = "the first structure has" if head.get("single") else "it had"
+        when = "" if head.get("single") else " when the run began"
+        raise BadFrame(f"the file has {file.n_atoms} atoms; {others} {head['n_atoms']}{when}")
+    if changed:
+        raise BadFrame(changed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a recogniser is offered, the files that a user named by what they can be, and what it answers."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,11 @@ class Offer:
         """For a problem."""
         shown = [str(path) for path in self.named[:3]]
         return ", ".join(shown) + (f" and {len(self.named) - 3} more" if len(self.named) > 3 else "")
+
+
+def without_box(notes: Iterable[str]) -> tuple[str, ...]:
+    """The notes where the frames turn out to have no box: nothing can be cut by it."""
+    return tuple(note for note in notes if not note.startswith(BROKEN.partition("{")[0]))
 
 
 def kind(path: Path) -> str:

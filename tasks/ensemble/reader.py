@@ -274,16 +274,13 @@ def _in_short(fault: DecoderFault) -> str:
 def bad_frame(trajectory: Trajectory, frame: int, reason: str) -> FrameFault:
     """The fault of a frame, by its number over all files."""
     part, place = (int(x[0]) for x in trajectory.locate(np.array([frame])))
-    where = f"{trajectory.parts[part].path}, frame {place} (counted from 0)"
-    return FrameFault(frame, bad_frame_problem(where, frame, reason))
-
-
-def bad_frame_problem(where: str, frame: int, reason: str, fix: str = "") -> Problem:
-    """What a person reads of it; `fix` instead of what helps with any frame."""
-    return Problem(
-        f"frame {frame} of the trajectory cannot be used",
-        where,
-        reason,
-        "finite positions of every selected atom, of one molecule",
-        fix or "copy the trajectory again; or leave the frame out with `frames`, or write `on_bad_frame: skip`, under `ensemble`",
-    )
+    path = trajectory.parts[part].path
+    if trajectory.single:
+        what = f"the file of frame {frame} (counted from 0) cannot be used"
+        wanted = "the atoms of the first file, in their order, at finite positions: whole files are compared, before `select`"
+        fix = "mend the file or take it away; or write `on_bad_frame: skip`, under `ensemble`, which leaves it out"
+        return FrameFault(frame, Problem(what, path, reason, wanted, fix))
+    what, where = f"frame {frame} of the trajectory cannot be used", f"{path}, frame {place} (counted from 0)"
+    wanted = "finite positions of every selected atom, of one molecule"
+    fix = "copy the trajectory again; or leave the frame out with `frames`, or write `on_bad_frame: skip`, under `ensemble`"
+    return FrameFault(frame, Problem(what, where, reason, wanted, fix))

@@ -25,7 +25,7 @@ from .parts import asked, checked, ends, indexed, names_of, one_frame
 from .placed_files import AtomNames
 from .placement import TornFrame, is_spread, placement_on, whole
 from .policies import Drawn, drawn_atoms
-from .reader import bad_frame, bad_frame_problem, flaw
+from .reader import bad_frame, flaw
 from .settings import TrajectorySettings
 from .sources import SELF_DESCRIBED, TOPOLOGIES, check, format_of, identify_all
 from .subset import most_diverse
@@ -265,7 +265,7 @@ class _Opening:
     def _refuse_first(self, trajectory: Trajectory, frame: int, reason: str) -> None:
         fault = bad_frame(trajectory, frame, reason)
         where = f"ensemble.coordinates: {fault.problem.where}"
-        self.problems.append(bad_frame_problem(where, frame, reason, _ANOTHER.format(frame + 1)))
+        self.problems.append(replace(fault.problem, where=where, fix=_ANOTHER.format(frame + 1)))
         raise Refusal(self.problems)
 
     def _superposable(self, align: Int64[np.ndarray, " a"], reference: Float64[np.ndarray, "m 3"], frame: int) -> None:

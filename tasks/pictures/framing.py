@@ -34,8 +34,8 @@ def coarse(image: Float[np.ndarray, "y x"], block: int) -> Float[np.ndarray, "j 
     return padded.reshape(ny, block, nx, block).mean(axis=(1, 3))
 
 
-def extremes(images: Sequence[Float[np.ndarray, "y x"]]) -> tuple[float, float]:
-    """From 0, or from the smallest value where it is negative, to the largest."""
+def extremes(images: Sequence[Float[np.ndarray, "_ _"]]) -> tuple[float, float]:
+    """From 0, or from the smallest value where it is negative, to the largest; the images may differ in shape."""
     return min(0.0, *(float(i.min()) for i in images)), max(float(i.max()) for i in images)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .framing import changes, crop, extremes, scale_bar
+from .framing import SEEN, changes, crop, extremes, scale_bar
 
 INK, PAPER = "#1b1f24", "#ffffff"
 
@@ -19,25 +19,31 @@ def across_the_ensemble(
     labels: Sequence[str],
     voxel_size: float,
     title: str,
+    unit: str,
 ) -> None:
-    """Writes a PNG: above, each frame's projection along z (Å⁻¹); below, its difference from the first frame's.
+    """Writes a PNG: above, each frame's projection along z; below, of several frames, its difference from the first's.
 
     `projections` are sums over z times the voxel size (Å), cropped here to what any of them shows; one colour scale a row, so
-    that frames can be compared. Raises `ValueError` without frames, `OSError`.
+    that frames can be compared. `unit`: theirs, as `Quantity.projection`. Raises `ValueError` without frames, `OSError`.
     """
     seen, n = crop(projections), len(projections)
     projections = [p[seen] for p in projections]
     ny, nx = projections[0].shape
-    figure = Figure(figsize=(2.3 * n + 0.8, 4.6 * ny / nx + 0.9), facecolor=PAPER, layout="constrained")
+    several = n > 1
+    figure = Figure(figsize=(2.3 * n + 0.8, 2.3 * (1 + several) * ny / nx + 0.9), facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, n, squeeze=False)
+    axes = figure.subplots(1 + several, n, squeeze=False)
     (darkest, brightest), (differences, largest) = extremes(projections), changes(projections)
     extent = (0, nx * voxel_size, 0, ny * voxel_size)
+    if darkest < -SEEN * max(-darkest, brightest):  # what is 0 has the paper's colour in any case
+        colours, darkest, brightest = "RdBu_r", -max(-darkest, brightest), max(-darkest, brightest)
+    else:
+        colours, darkest = "gray_r", 0.0
     rows = (
-        (projections, "gray_r", darkest, brightest if brightest > darkest else darkest + 1.0, "projection, Å⁻¹"),
+        (projections, colours, darkest, brightest if brightest > darkest else darkest + 1.0, f"projection, {unit}"),
         (differences, "RdBu_r", -largest, largest, "change"),
     )
-    for row, (images, colours, low, high, name) in zip(axes, rows, strict=True):
+    for row, (images, colours, low, high, name) in zip(axes, rows[: len(axes)], strict=True):
         for axis, image in zip(row, images, strict=True):
             drawn = axis.imshow(image, cmap=colours, vmin=low, vmax=high, origin="lower", extent=extent)
             axis.set_xticks([])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ..errors import LockLost
 from .layout import run_folder
@@ -53,13 +54,19 @@ class Writer:
         The bytes are on the disk when this returns. Whatever is raised, no temporary file stays: `LockLost` where another run has
         taken over, `OSError` for a full or read-only disk.
         """
+        with self.opened(node, key) as file:
+            file.writelines(pieces)
+
+    @contextmanager
+    def opened(self, node: Path, key: str) -> Iterator[IO[bytes]]:
+        """The same, of a file that the block writes: it is at `key` once the block has ended, and nowhere where it has not."""
         path = node / key
         temporary = self.folder / f"{path.name}.{uuid.uuid4().hex}"
         try:
             with self.fenced():
                 _with_folders(node, key)
                 with temporary.open("xb", BUFFER) as file:
-                    file.writelines(pieces)
+                    yield file
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(path)

@@ -14,7 +14,7 @@ from ..errors import Problem, StoreDamage
 from ..values import FrameRecord, ShardRecord
 from . import ledger, template
 from .atomic import Writer
-from .layout import AVERAGES, Meaning, StoreLayout, read_layout
+from .layout import AVERAGES, PYRAMID, Meaning, StoreLayout, read_layout
 from .root import OWN, closed_text, intact, root_text
 
 
@@ -54,7 +54,7 @@ def finish(
         writer.write(path / "t", key, *pieces)
     ours = _own(path)
     added = attributes() if callable(attributes) else attributes or {}
-    files = manifest(path)
+    files = manifest(path, layout)
     _unchanged(path, ours.get("files", {}), files)
     kept = {key: value for key, value in ours.items() if key not in (*OWN, "files")} | added | {"files": files}
     writer.write(path, template.ROOT, closed_text(layout, kept, times if meaning.time else None))
@@ -76,9 +76,9 @@ def _own(path: Path) -> dict[str, Any]:
     return root["attributes"]["cryovox"]
 
 
-def manifest(path: Path) -> dict[str, str]:
+def manifest(path: Path, layout: StoreLayout) -> dict[str, str]:
     """SHA-256 of every file that is no shard, no record and not the root, by its path in the store."""
-    return {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in sorted(_small(path))}
+    return {name: hashlib.sha256((path / name).read_bytes()).hexdigest() for name in sorted(_small(path, layout))}
 
 
 def _unchanged(path: Path, then: dict[str, str], now: dict[str, str]) -> None:
@@ -93,8 +93,9 @@ def _unchanged(path: Path, then: dict[str, str], now: dict[str, str]) -> None:
         )
 
 
-def _small(path: Path) -> Iterator[str]:
-    yield from (f"{node}/{template.ROOT}" for node in ("potential", "ledger"))
+def _small(path: Path, layout: StoreLayout) -> Iterator[str]:
+    groups = [PYRAMID] if layout.levels else []
+    yield from (f"{node}/{template.ROOT}" for node in (*groups, *(array.node for array in layout.arrays), "ledger"))
     for node in ("t", *template.AXES, "frame"):
         for root, _, names in os.walk(path / node):
             yield from (str(Path(root, name).relative_to(path)) for name in names)

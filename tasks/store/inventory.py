@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .findings import Cure, Finding, Kind
-from .layout import StoreLayout
+from .layout import PYRAMID, StoreLayout
 from .template import AXES, FRAME_ARRAYS, ROOT
 
 _SHARD = re.compile(r"c\.(0|[1-9][0-9]{0,17})\.0\.0\.0")
@@ -26,7 +26,8 @@ class Inventory:
     """Plain files by their sizes."""
 
     root: bool = False
-    shards: dict[int, int] = field(default_factory=dict)
+    shards: dict[str, dict[int, int]] = field(default_factory=dict)
+    """Of each array of voxels, by its node."""
     records: dict[int, int] = field(default_factory=dict)
     small: dict[str, int] = field(default_factory=dict)
     """By path; neither shard nor record nor root."""
@@ -35,9 +36,10 @@ class Inventory:
 
 def taken(path: Path, layout: StoreLayout) -> Inventory:
     """Looks through the whole folder. Raises `OSError`."""
-    found = Inventory()
-    numbered = {"potential": (_SHARD, found.shards), "ledger": (_RECORD, found.records)}
-    for name, entry in _entries(path, ""):
+    found = Inventory(shards={array.node: {} for array in layout.arrays})
+    numbered = {"ledger": (_RECORD, found.records)} | {node: (_SHARD, sizes) for node, sizes in found.shards.items()}
+    levels = {*_groups(layout), *(level.node for level in layout.levels)}
+    for name, entry in _entries(path, "", levels):
         folder, _, last = name.rpartition("/")
         if not entry.is_file(follow_symlinks=False):
             found.strangers.append(_stranger(name, entry))
@@ -50,28 +52,33 @@ def taken(path: Path, layout: StoreLayout) -> Inventory:
             else:
                 got, wanted = f"a file of shard {shard}", f"shards 0…{layout.n_shards - 1}"
                 found.strangers.append(Finding(Kind.STRANGER, name, "a file of no shard", got, wanted, Cure.REMOVE))
-        elif _SMALL.fullmatch(name):
+        elif _SMALL.fullmatch(name) or (last == ROOT and folder in levels):
             found.small[name] = entry.stat(follow_symlinks=False).st_size
         else:
             found.strangers.append(_stranger(name, entry))
     return found
 
 
-def expected() -> Iterator[str]:
+def expected(layout: StoreLayout) -> Iterator[str]:
     """The small files of every store, closed or not; labels may be more, and what is gathered comes at the end."""
-    nodes = ["potential", "ledger", "t", *AXES, "frame", *(f"frame/{name}" for name in FRAME_ARRAYS)]
+    nodes = [*_groups(layout), *(array.node for array in layout.arrays), "ledger", "t", *AXES]
+    nodes += ["frame", *(f"frame/{name}" for name in FRAME_ARRAYS)]
     yield from (f"{node}/{ROOT}" for node in nodes)
     yield from (f"{axis}/c/0" for axis in AXES)
 
 
-def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Everything that is not a folder of ours, by name."""
+def _groups(layout: StoreLayout) -> list[str]:
+    return [PYRAMID] if layout.levels else []
+
+
+def _entries(folder: Path, prefix: str, levels: set[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Everything that is not a folder of ours, by name. `levels`: folders that only some stores have."""
     with os.scandir(folder) as entries:
         every = sorted(entries, key=lambda entry: entry.name)
     for entry in every:
         name = prefix + entry.name
-        if _FOLDER.fullmatch(name) and entry.is_dir(follow_symlinks=not prefix):
-            yield from _entries(Path(entry.path), name + "/")
+        if (name in levels or _FOLDER.fullmatch(name)) and entry.is_dir(follow_symlinks=not prefix):
+            yield from _entries(Path(entry.path), name + "/", levels)
         else:
             yield name, entry
 

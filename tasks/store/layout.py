@@ -1,8 +1,10 @@
 """The store on disk by pure arithmetic: which frames share a shard, which file is whose, and whether a folder is ours."""
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +12,7 @@ from annotated_types import Ge, Le
 
 from ..errors import Problem, Refusal
 from ..grid import VoxelGrid
+from .pyramid import level_grid
 
 SCHEMA = 4
 """Version of everything this room writes; a store with another number is refused. 1 named its shards otherwise, 2 did not say
@@ -22,9 +25,15 @@ VOLT_ANGSTROM2 = 47.8776472
 Compress = Literal["auto", "host", "card"]
 """Who compresses: `auto` is the card where one draws and nvCOMP is there, else the host."""
 
+VOLUMES = "potential"
+"""The array of the volumes."""
+
+PYRAMID = "pyramid"
+"""The group of the coarser arrays `1`, `2` …: beside `potential` they would keep xarray from opening the store."""
+
 ONE_FOLDER = {"name": "default", "configuration": {"separator": "."}}
-"""How `potential` names its shards and `ledger` its records, as Zarr writes it: files of one folder; OME-Zarr 0.5 leaves the
-choice."""
+"""How an array of voxels names its shards and `ledger` its records, as Zarr writes it: files of one folder; OME-Zarr 0.5 leaves
+the choice."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +73,14 @@ class StoreSettings:
     path: str
     """Folder of the Zarr store, relative to the working directory."""
     dtype: Literal["float32", "float16"] = "float32"
-    """float16 takes a third of the disk and costs 5e-4 relative accuracy."""
+    """float16 takes a third of the disk and costs 5e-4 relative accuracy; neuroglancer does not show it."""
     keepbits: Annotated[int, Ge(1), Le(22)] | None = None
     """Mantissa bits kept of float32's 23, the rest rounded away (to nearest) so that it compresses: relative error of a voxel
     2^-(keepbits+1). 16 costs 8e-6 and saves a fifth of the disk, 10 costs 5e-4 and a third, 7 costs 4e-3 and nearly half;
     null keeps all."""
+    pyramid: Annotated[int, Ge(0), Le(6)] = 0
+    """Coarser copies of the volumes, for viewers that zoom (napari, neuroglancer): so many levels, each half as fine along z, y
+    and x as the one before. Two take a sixth of the disk more, and writing takes two to three times as long."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,10 @@ class StoreLayout:
     frames_per_shard: int = 0
     """Frames k that share one file, one task and one ledger record; 0 takes what suits grid and frame count (`shared_by`), and
     an ensemble that grows keeps the number that its store was begun with."""
+    pyramid: int = 0
+    """Coarser arrays beside the volumes."""
+    node: str = VOLUMES
+    """The array's place in the store."""
 
     def __post_init__(self) -> None:
         if self.n_frames < 1:
@@ -93,6 +109,19 @@ class StoreLayout:
             raise ValueError(f"a store holds float32 or float16, got {self.dtype}")
         if not self.frames_per_shard:
             object.__setattr__(self, "frames_per_shard", shared_by(self.grid, self.n_frames))
+
+    @cached_property
+    def levels(self) -> "tuple[StoreLayout, ...]":
+        """The coarser arrays, finest first: the same frames in the same shards, in bricks of their own grids."""
+        return tuple(
+            replace(self, grid=level_grid(self.grid, level), pyramid=0, node=f"{PYRAMID}/{level}")
+            for level in range(1, self.pyramid + 1)
+        )
+
+    @property
+    def arrays(self) -> "tuple[StoreLayout, ...]":
+        """All arrays of voxels: the volumes, then the levels. A shard has a file in each."""
+        return self, *self.levels
 
     @property
     def n_shards(self) -> int:
@@ -130,7 +159,7 @@ class StoreLayout:
         return range(first, min(first + self.frames_per_shard, self.n_frames))
 
     def shard_key(self, shard: int) -> str:
-        """The shard's key inside `potential`: one file, where slashes would make three folders more."""
+        """The shard's key inside its array: one file, where slashes would make three folders more."""
         return f"c.{shard}.0.0.0"
 
     def record_key(self, shard: int) -> str:
@@ -139,7 +168,7 @@ class StoreLayout:
 
     def shard_file(self, path: Path, shard: int) -> Path:
         """The shard's file in the store at `path`."""
-        return path / "potential" / self.shard_key(shard)
+        return path / self.node / self.shard_key(shard)
 
     def record_file(self, path: Path, shard: int) -> Path:
         """The shard's ledger record in the store at `path`."""
@@ -162,20 +191,43 @@ def shared_by(grid: VoxelGrid, n_frames: int) -> int:
     return max(min(wanted, allowed), -(-n_frames // 100_000))
 
 
+PRODUCTS = ("mean", "variance")
+"""Stores that are made of an ensemble's volumes, side by side in one Zarr group (`products.py`)."""
+
+
 def run_folder(path: Path) -> Path:
-    """The folder beside the store at `path` for all that varies from run to run: lock, progress, log, report."""
+    """The folder beside the store at `path` for all that varies from run to run: lock, progress, log, report.
+
+    Of a mean or variance it is in that of their group: no reader of Zarr finds it there.
+    """
+    if path.name in PRODUCTS and (path.parent / "zarr.json").is_file():
+        return run_folder(path.parent) / path.name
     return path.with_name(path.name + ".run")
 
 
 def plain_layout(layout: StoreLayout) -> dict[str, Any]:
     """As the root's attributes keep it, beside what the arrays say themselves: one of the two may get lost."""
-    return {**asdict(layout), "grid": {"shape": list(layout.grid.shape), "voxel_size": float(layout.grid.voxel_size)}}
+    plain = {**asdict(layout), "grid": {"shape": list(layout.grid.shape), "voxel_size": float(layout.grid.voxel_size)}}
+    del plain["node"]
+    if not layout.pyramid:
+        del plain["pyramid"]  # as in stores that were begun before there were any
+    return plain
+
+
+IDENTITY = ("recipe", "sources", "versions", "code")
+"""Attributes that say which volumes a store holds, beside its layout."""
+
+
+def identity(layout: StoreLayout, attributes: dict[str, Any]) -> str:
+    """Sixteen hexadecimal digits: others where a store was made anew of something else, the same while it fills."""
+    said = [plain_layout(layout), *(attributes.get(key) for key in IDENTITY)]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def layout_of(plain: dict[str, Any]) -> StoreLayout:
     """What `plain_layout` gave. Raises `KeyError`, `TypeError` or `ValueError` where it is something else."""
     grid = VoxelGrid(tuple(plain["grid"]["shape"]), plain["grid"]["voxel_size"])
-    return StoreLayout(grid, plain["n_frames"], plain["dtype"], plain["frames_per_shard"])
+    return StoreLayout(grid, plain["n_frames"], plain["dtype"], plain["frames_per_shard"], plain.get("pyramid", 0))
 
 
 def read_layout(path: Path) -> tuple[StoreLayout, dict[str, Any]]:
@@ -240,7 +292,7 @@ def layout_of_array(path: Path) -> StoreLayout:
     n_frames, *shape = array["shape"]
     chunk_shape = tuple(array["chunk_grid"]["configuration"]["chunk_shape"])
     grid = VoxelGrid(tuple(shape), array["attributes"]["voxel_size"])
-    layout = StoreLayout(grid, n_frames, array["data_type"], chunk_shape[0])
+    layout = StoreLayout(grid, n_frames, array["data_type"], chunk_shape[0], array["attributes"].get("pyramid", 0))
     if array.get("chunk_key_encoding") != ONE_FOLDER:
         raise ValueError(f"potential/zarr.json: shards named by {json.dumps(array.get('chunk_key_encoding'))}")
     if chunk_shape != layout.shard_shape:
@@ -250,6 +302,10 @@ def layout_of_array(path: Path) -> StoreLayout:
 
 def not_ours(path: Path, got: str) -> Problem:
     """Of a folder that is no store."""
+    stores = [str(path / name) for name in PRODUCTS if (path / name / "zarr.json").is_file()]
+    if stores:
+        fix = f"name one of its stores: {' or '.join(stores)}"
+        return Problem("this is an average, which holds two stores", str(path), "their group", "a store", fix)
     return Problem(
         what="this is not a cryovox store",
         where=str(path),

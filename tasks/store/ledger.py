@@ -19,7 +19,7 @@ from typing import Any
 from google_crc32c import value as crc32c
 
 from ..errors import Problem, StoreDamage
-from ..values import Accuracy, FrameRecord, FrameStatus, ShardRecord
+from ..values import Accuracy, FrameRecord, FrameStatus, ShardRecord, StoredFile
 from .atomic import Writer
 from .layout import StoreLayout
 
@@ -59,6 +59,8 @@ def commit(writer: Writer, layout: StoreLayout, record: ShardRecord) -> None:
             f"shard {record.shard} holds frames {frames.start}…{frames.stop - 1}, "
             f"the record {len(record.frames)} from {record.first_frame}"
         )
+    if len(record.levels) != layout.pyramid:
+        raise ValueError(f"shard {record.shard} has {layout.pyramid} levels of a pyramid, the record {len(record.levels)}")
     text = json.dumps(_to_json(record), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     text = _HEAD + _UNKNOWN + b'",' + text.removeprefix(b"{")
     if len(text) >= layout.record_bytes:
@@ -83,6 +85,8 @@ def read(path: Path, layout: StoreLayout, shard: int) -> ShardRecord | None:
         record = _from_json(json.loads(data.rstrip()))  # the padding is most of a record
         if (record.shard, record.first_frame, len(record.frames)) != (shard, frames.start, len(frames)):
             raise ValueError(f"shard {record.shard} with {len(record.frames)} frames from {record.first_frame}")
+        if len(record.levels) != layout.pyramid:
+            raise ValueError(f"{len(record.levels)} levels of a pyramid instead of {layout.pyramid}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreDamage(
             Problem(
@@ -120,29 +124,34 @@ def count(path: Path, layout: StoreLayout) -> int:
 def stored_bytes(path: Path, layout: StoreLayout) -> int:
     """Bytes of all shards' files, by their sizes alone: no record is read. Raises `OSError`."""
     total = 0
-    for shard in range(layout.n_shards):
-        with suppress(FileNotFoundError):  # every voxel is 0, or it is not made yet
-            total += layout.shard_file(path, shard).stat().st_size
+    for array in layout.arrays:
+        for shard in range(layout.n_shards):
+            with suppress(FileNotFoundError):  # every voxel is 0, or it is not made yet
+                total += array.shard_file(path, shard).stat().st_size
     return total
 
 
-def check_size(path: Path, layout: StoreLayout, record: ShardRecord) -> None:
-    """Raises `StoreDamage` where the shard's file is not as long as its record says. Its bytes are not read."""
-    file = layout.shard_file(path, record.shard)
-    try:
-        size = file.stat().st_size
-    except FileNotFoundError:
-        size = 0
-    if size != record.size:
-        raise StoreDamage(
-            Problem(
-                what=f"shard {record.shard} is not what its record says",
-                where=str(file),
-                got=f"{size} bytes",
-                wanted=f"{record.size} bytes" if record.size else "no file: every voxel is 0",
-                fix="run the same command again: it makes these frames anew",
+def check_size(path: Path, layout: StoreLayout, record: ShardRecord, levels: bool = True) -> None:
+    """Raises `StoreDamage` where a file of the shard is not as long as its record says. Its bytes are not read.
+
+    `levels`: also those of the pyramid, which who reads volumes has no need of.
+    """
+    for array, said in list(zip(layout.arrays, record.files, strict=True))[: None if levels else 1]:
+        file = array.shard_file(path, record.shard)
+        try:
+            size = file.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        if size != said.size:
+            raise StoreDamage(
+                Problem(
+                    what=f"shard {record.shard} is not what its record says",
+                    where=str(file),
+                    got=f"{size} bytes",
+                    wanted=f"{said.size} bytes" if said.size else "no file: every voxel is 0",
+                    fix="run the same command again: it makes these frames anew",
+                )
             )
-        )
 
 
 def survey(path: Path, layout: StoreLayout) -> Survey:
@@ -161,7 +170,7 @@ def survey(path: Path, layout: StoreLayout) -> Survey:
         if record is None:
             result.todo.append(shard)
             continue
-        size += record.size
+        size += record.stored
         engines.add(record.engine)
         for number, frame in enumerate(record.frames, record.first_frame):
             result.frames[frame.status] += 1
@@ -209,6 +218,8 @@ def _to_json(record: ShardRecord) -> dict[str, Any]:
         "size": int(record.size),
         "sha256": record.sha256,
         "engine": record.engine,
+        # only where there are some: a record without is as it always was
+        **({"levels": [{"size": int(one.size), "sha256": one.sha256} for one in record.levels]} if record.levels else {}),
         "frames": [
             {
                 "status": frame.status.name.lower(),
@@ -232,6 +243,7 @@ def _from_json(value: dict[str, Any]) -> ShardRecord:
         size=value["size"],
         sha256=value["sha256"],
         engine=value["engine"],
+        levels=tuple(StoredFile(one["size"], one["sha256"]) for one in value.get("levels", [])),
         frames=tuple(
             FrameRecord(
                 status=FrameStatus[frame["status"].upper()],

@@ -16,6 +16,7 @@ from typing import Literal, overload
 import mrcfile
 import numpy as np
 from jaxtyping import Float32, Float64, Real
+from mrcfile.mrcfile import MrcFile
 
 from ..errors import Problem, Refusal
 from .atomic import sync_folder
@@ -25,6 +26,9 @@ ITEM_BYTES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}
 """Bytes a voxel of the modes that hold real numbers: int8, int16, float32, uint16, float16."""
 GZIP_RATIO = 1032
 """The most that DEFLATE can make of a byte."""
+LABEL_BYTES = 80
+Origin = Literal["model", "zero"] | tuple[float, float, float]
+"""Where a map's box is put."""
 CUBIC = 1e-4
 """Relative difference between a voxel's edges that still counts as a cube: 1/40 of a voxel across 256."""
 
@@ -95,39 +99,83 @@ def write_array_to_mrc(
     voxel_size: float,
     path: str | Path,
     *,
-    origin: Literal["model", "zero"] = "model",
+    origin: Origin = "model",
     overwrite: bool = False,
+    note: str = "",
 ) -> None:
     """One volume (z, y, x) as an MRC2014 map of float32, atomically; the same array gives the same bytes.
 
     `voxel_size` Å. `origin`: `model` puts voxel n//2 at 0, so that the map lies on the atoms it was made from (ChimeraX, Coot);
-    `zero` puts the first voxel there, as RELION and cryoDRGN write. Raises `ValueError` for voxels that are not 3-D and
-    finite or a size that is not positive; `FileExistsError` unless `overwrite`; `OSError` where the folder cannot be written.
+    `zero` puts the first voxel there, as RELION and cryoDRGN write; or the place of the first voxel's centre, (x, y, z) in Å.
+    `note`: a second label in the header, at most 80 ASCII characters. Raises `ValueError` for voxels that are not 3-D and
+    finite, a size that is not positive, another origin or note; `FileExistsError` unless `overwrite`; `OSError` where the folder
+    cannot be written.
     """
-    if array.ndim != 3 or array.size == 0:
-        raise ValueError(f"array must have shape (z, y, x), got {array.shape}")
-    with np.errstate(over="ignore"):
-        voxels = np.ascontiguousarray(array, np.float32)
-    if not np.isfinite(voxels).all():
-        raise ValueError("array must be finite as float32")
-    if not (math.isfinite(voxel_size) and voxel_size > 0):
-        raise ValueError(f"voxel_size must be positive and finite (Å), got {voxel_size}")
-    if origin not in ("model", "zero"):
-        raise ValueError(f"origin must be 'model' or 'zero', got {origin!r}")
+    voxels = finite_voxels(array)
+    place = first_voxel(origin, voxels.shape, voxel_size)
+    check_note(note)
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; overwrite=True replaces it")
     with _replacing(path) as temporary, mrcfile.new(temporary) as file:
         file.set_data(voxels)
         file.set_volume()
-        file.voxel_size = voxel_size
-        header = file.header
-        assert header is not None  # only a closed file has none
-        if origin == "model":
-            for axis, n in zip("zyx", voxels.shape, strict=True):
-                header.origin[axis] = -(n // 2) * voxel_size
-        # instead of mrcfile's label, which holds the time
-        header.label[0] = b"cryovox".ljust(80)
+        describe(file, voxel_size, place, note)
+
+
+def finite_voxels(array: Real[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
+    """The voxels as they are written. Raises `ValueError` where they are not 3-D and finite as float32."""
+    if array.ndim != 3 or array.size == 0:
+        raise ValueError(f"array must have shape (z, y, x), got {array.shape}")
+    with np.errstate(over="ignore"):
+        voxels = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(voxels).all():
+        raise ValueError("array must be finite as float32")
+    return voxels
+
+
+def first_voxel(origin: Origin, shape: tuple[int, ...], voxel_size: float) -> tuple[float, float, float]:
+    """Where the first voxel's centre is put, (x, y, z) in Å, in a box of (z, y, x) voxels. Raises `ValueError`."""
+    if not (math.isfinite(voxel_size) and voxel_size > 0):
+        raise ValueError(f"voxel_size must be positive and finite (Å), got {voxel_size}")
+    if origin == "zero":
+        return 0.0, 0.0, 0.0
+    if origin == "model":
+        z, y, x = (-(n // 2) * voxel_size for n in shape)
+        return x, y, z
+    if isinstance(origin, str) or len(origin) != 3 or not all(map(math.isfinite, origin)):
+        raise ValueError(f"origin must be 'model', 'zero' or three finite numbers (x, y, z) in Å, got {origin!r}")
+    x, y, z = map(float, origin)
+    return x, y, z
+
+
+def check_note(note: str) -> None:
+    """Raises `ValueError` for what is no label of a header."""
+    if len(note) > LABEL_BYTES or not note.isascii() or not (note.isprintable() or not note):
+        raise ValueError(f"a note is at most {LABEL_BYTES} printable ASCII characters, got {note!r}")
+
+
+def describe(file: MrcFile, voxel_size: float, place: tuple[float, float, float], note: str) -> None:
+    """Voxel size, place of the first voxel and labels, in the header of a file that has its data."""
+    file.voxel_size = voxel_size
+    header = file.header
+    assert header is not None  # only a closed file has none
+    for axis, at in zip("xyz", place, strict=True):
+        header.origin[axis] = at
+    # instead of mrcfile's label, which holds the time
+    labels = [b"cryovox", *([note.encode()] if note else [])]
+    header.label[: len(labels)] = [label.ljust(LABEL_BYTES) for label in labels]
+    header.nlabl = len(labels)
+
+
+def read_note(path: Path) -> str:
+    """The second label of a map's header, without a look at its voxels; empty where it has none or the file is no map."""
+    try:
+        with mrcfile.open(path, header_only=True) as file:
+            assert file.header is not None  # only a closed file has none
+            return bytes(file.header.label[1]).rstrip(b" \0").decode("ascii", "replace")
+    except (ValueError, OSError, EOFError, zlib.error):
+        return ""
 
 
 @contextmanager

@@ -15,14 +15,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
+from ..errors import Problem, Refusal
 from ..grid import VoxelGrid
 from ..values import Bricks, FrameStatus, ShardRecord
 from . import ledger
-from .layout import StoreLayout, read_layout
+from .layout import StoreLayout, identity, read_layout
 from .shard import opened, unpack
 
 Region = tuple[slice, slice, slice]
 """Voxels along z, y, x; steps of 1."""
+
+
+class NotDone(ValueError):
+    """A frame that was asked for is pending, skipped or failed. `said` says which, and of how many."""
+
+    def __init__(self, said: str):
+        self.said = said
+        super().__init__(f"{said}; allow_missing=True reads what is there")
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
@@ -31,12 +40,18 @@ def read_attributes(path: Path) -> dict[str, Any]:
     return json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]
 
 
-def read_bricks(path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], *, allow_missing: bool = False) -> Bricks:
+def read_bricks(
+    path: str | Path,
+    frames: Iterable[int] | Int[np.ndarray, " f"],
+    *,
+    allow_missing: bool = False,
+    expected: str | None = None,
+) -> Bricks:
     """What is stored of these frames, Å⁻², in the store's type and in the order asked for; all other voxels are 0.
 
     The cheapest way to read: nothing is made of the box. Raises as `read_frames` does.
     """
-    asked = _asked(path, frames, allow_missing)
+    asked = _asked(path, frames, allow_missing, expected)
     layout = asked.layout
     packed = list(_packed(asked, np.ones(layout.grid.n_bricks, bool)))
     values = np.empty((len(packed), *layout.brick_shape[1:]), _little(layout))
@@ -51,25 +66,35 @@ def read_bricks(path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"],
 
 
 def read_frames(
-    path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], *, allow_missing: bool = False
+    path: str | Path,
+    frames: Iterable[int] | Int[np.ndarray, " f"],
+    *,
+    allow_missing: bool = False,
+    expected: str | None = None,
 ) -> Float[np.ndarray, "f z y x"]:
     """Whole volumes, Å⁻², in the store's type and in the order asked for. Memory: f · n³ voxels once all are touched.
 
     Raises `ValueError` for a frame that the ensemble has not, or that is pending, skipped or failed (with `allow_missing`
     these are read as they lie, usually 0); `StoreDamage` where a shard is not what its record says or fails a checksum;
-    `Refusal` where `path` is no store of ours.
+    `Refusal` where `path` is no store of ours, or not the one that was `expected`, by its `identity`.
     """
-    return read_region(path, frames, (slice(None), slice(None), slice(None)), allow_missing=allow_missing)
+    everything = slice(None), slice(None), slice(None)
+    return read_region(path, frames, everything, allow_missing=allow_missing, expected=expected)
 
 
 def read_region(
-    path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], region: Region, *, allow_missing: bool = False
+    path: str | Path,
+    frames: Iterable[int] | Int[np.ndarray, " f"],
+    region: Region,
+    *,
+    allow_missing: bool = False,
+    expected: str | None = None,
 ) -> Float[np.ndarray, "f z y x"]:
     """The voxels of `region` (slices along z, y, x, as NumPy takes them, without steps) of each frame, Å⁻².
 
     Only bricks that the region touches are unpacked. Raises as `read_frames` does, and `ValueError` for a step.
     """
-    asked = _asked(path, frames, allow_missing)
+    asked = _asked(path, frames, allow_missing, expected)
     grid = asked.layout.grid
     first, stop = _bounds(grid, region)
     volumes = np.zeros((len(asked.numbers), *(stop - first)), asked.layout.dtype)
@@ -81,14 +106,20 @@ def read_region(
     return volumes
 
 
-def read_projection(path: Path, frame: int) -> Float64[np.ndarray, "y x"]:
-    """One volume's sum over z, Å⁻²: memory follows the molecule. Raises as `read_frames` does."""
+def read_projection(path: Path, frame: int, axis: int = 0) -> Float64[np.ndarray, "row column"]:
+    """One volume's sum over an array axis (0 is z, 1 is y, 2 is x), Å⁻²; the other two stay in their order.
+
+    Memory follows the molecule and the picture, never the box. Raises as `read_frames` does, and `ValueError` for another axis.
+    """
+    if axis not in (0, 1, 2):
+        raise ValueError(f"a projection is along array axis 0 (z), 1 (y) or 2 (x), got {axis}")
     asked = _asked(path, [frame], allow_missing=False)
     grid = asked.layout.grid
-    total = np.zeros(grid.shape[1:])
+    total = np.zeros(grid.shape[:axis] + grid.shape[axis + 1 :])
     for _, place, values in _stored(asked, np.ones(grid.n_bricks, bool)):
-        _, y, x = grid.brick_slices(place)
-        total[y, x] += values.sum(axis=0, dtype=float)[: y.stop - y.start, : x.stop - x.start]
+        where = grid.brick_slices(place)
+        inside = values[tuple(slice(0, along.stop - along.start) for along in where)]
+        total[where[:axis] + where[axis + 1 :]] += inside.sum(axis=axis, dtype=float)
     return total
 
 
@@ -149,9 +180,14 @@ def _box(first: Int[np.ndarray, "3"], stop: Int[np.ndarray, "3"]) -> tuple[slice
     return tuple(slice(a, b) for a, b in zip(first.tolist(), stop.tolist(), strict=True))
 
 
-def _asked(path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], allow_missing: bool) -> _Asked:
+def _asked(
+    path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], allow_missing: bool, expected: str | None = None
+) -> _Asked:
     path = Path(path)
-    layout, _ = read_layout(path)
+    layout, attributes = read_layout(path)
+    if expected is not None and identity(layout, attributes) != expected:
+        what, wanted = "the store was made anew, or has grown, since it was opened", "the store as it was"
+        raise Refusal(Problem(what, str(path), "other volumes, another box or more frames", wanted, "open it once more"))
     try:
         numbers = [index(frame) for frame in frames]
     except TypeError as error:
@@ -163,13 +199,13 @@ def _asked(path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], allo
     records = {shard: ledger.read(path, layout, shard) for shard in shards}
     # before anything is read: damage among the last frames costs no waiting for the first
     for record in filter(None, records.values()):
-        ledger.check_size(path, layout, record)
+        ledger.check_size(path, layout, record, levels=False)
     asked = _Asked(path, layout, numbers, records)
     missing = _missing(asked)
     if missing and not allow_missing:
         number, text = next(iter(missing.items()))
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise ValueError(f"frame {number}{more} of {path} is {text}; allow_missing=True reads what is there")
+        raise NotDone(f"frame {number}{more} of {path} is {text}")
     return asked
 
 

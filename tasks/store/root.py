@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .layout import SCHEMA, StoreLayout, plain_layout
+from .pyramid import first_centre
 
 OWN = ("schema", "complete", "layout", "digest")
 """Attributes that this file writes; `digest` is the SHA-256 of all the others and of `ome`: nobody else holds the recipe."""
@@ -48,7 +49,6 @@ def _ome(layout: StoreLayout, times: np.ndarray | None) -> dict[str, Any]:
     """OME-NGFF 0.5 metadata. Array index to ps and Å; plain frame numbers where times are unknown or not evenly spaced."""
     clock = None if times is None else _even_steps(times)
     first, step = clock or (0.0, 1.0)
-    h = float(layout.grid.voxel_size)
     axes: list[dict[str, str]] = [{"name": "t", "type": "time", **({"unit": "picosecond"} if clock else {})}]
     axes += [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"]
     return {
@@ -59,15 +59,16 @@ def _ome(layout: StoreLayout, times: np.ndarray | None) -> dict[str, Any]:
                 "axes": axes,
                 "datasets": [
                     {
-                        "path": "potential",
+                        "path": array.node,
                         "coordinateTransformations": [
-                            {"type": "scale", "scale": [step, h, h, h]},
+                            {"type": "scale", "scale": [step, *(3 * [float(array.grid.voxel_size)])]},
                             {
                                 "type": "translation",
-                                "translation": [first, *(float(layout.grid.coordinates(axis)[0]) for axis in range(3))],
+                                "translation": [first, *(first_centre(layout.grid, level, axis) for axis in range(3))],
                             },
                         ],
                     }
+                    for level, array in enumerate(layout.arrays)
                 ],
             }
         ],

@@ -22,10 +22,10 @@ from google_crc32c import value as crc32c
 from jaxtyping import UInt8
 
 from ..errors import StoreDamage
-from ..values import FrameRecord, FrameStatus
+from ..values import FrameRecord, FrameStatus, StoredFile
 from . import ledger
 from .findings import Cure, Finding, Kind
-from .layout import StoreLayout
+from .layout import VOLUMES, StoreLayout
 from .shard import CHECKSUM, NOWHERE, unpack
 from .verify import of_shard, unreadable
 
@@ -44,8 +44,18 @@ class Scrubbed:
     shard: int
     findings: tuple[Finding, ...]
     bytes_read: int
-    key: tuple[str, int, int, int] | None
-    """Of its record and its file as they were: SHA-256, then size, mtime in ns and inode; None where there is no record."""
+    key: "Key | None"
+    """Of its record and its files as they were; None where there is no record."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What changes where a shard does."""
+
+    record: str
+    """SHA-256."""
+    files: tuple[tuple[int, int, int], ...]
+    """Size, mtime in ns and inode of each; zeros where there is none."""
 
 
 class Progress:
@@ -53,12 +63,12 @@ class Progress:
 
     def __init__(self, run_folder: Path):
         self._file = run_folder / PROGRESS
-        self._good: dict[int, tuple[str, int, int, int]] = {}
+        self._good: dict[int, Key] = {}
         with suppress(FileNotFoundError):
             for line in self._file.read_text("utf-8", "replace").splitlines():
                 with suppress(ValueError, KeyError, TypeError):  # the last line of a killed pass
                     said = json.loads(line)
-                    self._good[said["shard"]] = (said["record"], said["size"], said["mtime_ns"], said["inode"])
+                    self._good[said["shard"]] = Key(said["record"], tuple((a, b, c) for a, b, c in said["files"]))
 
     def __len__(self) -> int:
         return len(self._good)
@@ -72,8 +82,7 @@ class Progress:
         """One more, if it is good. Raises `OSError`."""
         if scrubbed.findings or scrubbed.key is None:
             return
-        names = ("record", "size", "mtime_ns", "inode")
-        line = json.dumps({"shard": scrubbed.shard, **dict(zip(names, scrubbed.key, strict=True))})
+        line = json.dumps({"shard": scrubbed.shard, "record": scrubbed.key.record, "files": scrubbed.key.files})
         with self._file.open("a", encoding="utf-8") as file:
             # begins with a newline: a killed pass may have left half a line
             file.write(f"\n{line}")
@@ -109,7 +118,7 @@ def _scrubbed(path: Path, layout: StoreLayout, shard: int) -> Scrubbed:
     return Scrubbed(shard, (), 0, None)  # a run is at it
 
 
-def _key(path: Path, layout: StoreLayout, shard: int) -> tuple[str, int, int, int] | None:
+def _key(path: Path, layout: StoreLayout, shard: int) -> Key | None:
     file = layout.record_file(path, shard)
     try:
         if not stat.S_ISREG(file.lstat().st_mode):  # a pipe would be waited for
@@ -117,32 +126,49 @@ def _key(path: Path, layout: StoreLayout, shard: int) -> tuple[str, int, int, in
         record = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
         return None
+    return Key(record, tuple(_stamp(array.shard_file(path, shard)) for array in layout.arrays))
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
     try:
-        found = layout.shard_file(path, shard).lstat()
+        found = file.lstat()
     except FileNotFoundError:
-        return record, 0, 0, 0
-    return record, found.st_size, found.st_mtime_ns, found.st_ino
+        return 0, 0, 0
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _once(path: Path, layout: StoreLayout, shard: int) -> tuple[tuple[Finding, ...], int]:
     """What is wrong with the shard, and bytes read."""
     try:
         record = ledger.read(path, layout, shard)
-        file = layout.shard_file(path, shard)
-        if record is None or (os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode)):
+    except StoreDamage:
+        record = None
+    except OSError as error:
+        return (unreadable(Kind.RECORD, f"ledger/{layout.record_key(shard)}", error, Cure.REMAKE, layout, shard),), 0
+    if record is None:
+        return (), 0  # named by the quick look
+    looks = [_file(path, array, shard, file, record.frames) for array, file in zip(layout.arrays, record.files, strict=True)]
+    return tuple(finding for found, _ in looks for finding in found), sum(read for _, read in looks)
+
+
+def _file(
+    path: Path, layout: StoreLayout, shard: int, said: StoredFile, frames: tuple[FrameRecord, ...]
+) -> tuple[tuple[Finding, ...], int]:
+    """The same of its file in one array."""
+    file = layout.shard_file(path, shard)
+    try:
+        if os.path.lexists(file) and not stat.S_ISREG(file.lstat().st_mode):
             return (), 0  # named by the quick look
         data = file.read_bytes() if file.exists() else b""
-    except StoreDamage:
-        return (), 0
     except OSError as error:
-        return (unreadable(Kind.SHARD, f"potential/{layout.shard_key(shard)}", error, Cure.REMAKE, layout, shard),), 0
-    if len(data) != record.size:
+        return (unreadable(Kind.SHARD, f"{layout.node}/{layout.shard_key(shard)}", error, Cure.REMAKE, layout, shard),), 0
+    if len(data) != said.size:
         return (), len(data)  # likewise
     digest = hashlib.sha256(data).hexdigest() if len(data) else ""
-    wrong = _decoded(layout, np.frombuffer(data, np.uint8), record.frames)
-    if digest != record.sha256:
-        said = wrong or "every brick can be decoded: the record, or the shard of another place"
-        got, wanted = f"sha256 {digest}; {said}", f"sha256 {record.sha256}"
+    wrong = _decoded(layout, np.frombuffer(data, np.uint8), frames)
+    if digest != said.sha256:
+        why = wrong or "every brick can be decoded: the record, or the shard of another place"
+        got, wanted = f"sha256 {digest}; {why}", f"sha256 {said.sha256}"
         return (of_shard(layout, shard, Kind.SHARD, "a shard holds other bytes than were written", got, wanted),), len(data)
     if wrong:
         text = "a shard is not what its record says, though its bytes are those that were written"
@@ -180,7 +206,8 @@ def _decoded(layout: StoreLayout, data: UInt8[np.ndarray, " n"], frames: tuple[F
             except (RuntimeError, ValueError) as error:
                 return f"brick {tuple(place.tolist())} of frame {position} of the shard: {error}"
             totals.add(values)
-        if wrong := totals.wrong(frame):
+        # of a coarser copy the record has no sums: its bytes are those of its digest
+        if layout.node == VOLUMES and (wrong := totals.wrong(frame)):
             return f"frame {position} of the shard: {wrong}"
     return ""
 

@@ -24,10 +24,11 @@ from jaxtyping import Bool, Float, UInt8, UInt64
 from numcodecs.zstd import decompress
 
 from ..errors import Problem, StoreDamage
-from ..values import Bricks
+from ..values import Bricks, StoredFile
 from .atomic import Writer
 from .encoders import Encoder, HostEncoder
 from .layout import StoreLayout
+from .pyramid import halved
 
 NOWHERE = np.uint64(2**64 - 1)
 """Offset and length of a brick that is not stored."""
@@ -38,7 +39,7 @@ CHECKSUM = 4
 def write_shard(
     writer: Writer, layout: StoreLayout, shard: int, bricks: Bricks, encoder: Encoder | None = None
 ) -> tuple[int, str]:
-    """Write the frames of `shard` into the store; returns the file's size in bytes and its sha256.
+    """Write the frames of `shard` into one array of the store, `layout.node`; returns the file's size in bytes and its sha256.
 
     `bricks`: all frames of the shard, values in Å⁻² of any float type, rounded here to the store's. Where every voxel is 0
     no file is written, an old one is removed, and the answer is (0, ""). Memory beside the bricks: the file's size, once.
@@ -46,7 +47,7 @@ def write_shard(
     do not fit the shard or overflow float16, what `Writer.write` raises, and what the encoder raises.
     """
     _check(layout, shard, bricks)
-    node = writer.store / "potential"
+    node = writer.store / layout.node
     parts = _encoded(layout, bricks, _level(node), encoder or HostEncoder())
     if not parts:
         writer.remove(node, layout.shard_key(shard))
@@ -56,6 +57,21 @@ def write_shard(
         digest.update(part)
     writer.write(node, layout.shard_key(shard), *parts)
     return sum(map(len, parts)), digest.hexdigest()
+
+
+def write_levels(
+    writer: Writer, layout: StoreLayout, shard: int, bricks: Bricks, keepbits: int | None = None, encoder: Encoder | None = None
+) -> tuple[StoredFile, ...]:
+    """`write_shard` for each level of the pyramid, each made of the one before.
+
+    `bricks`: of the volumes, as the store keeps them. `keepbits`: what the levels are rounded to. Raises as `write_shard` does.
+    """
+    files, finer = [], layout
+    for level in layout.levels:
+        bricks = halved(bricks, finer.grid, layout.dtype, keepbits)
+        files.append(StoredFile(*write_shard(writer, level, shard, bricks, encoder)))
+        finer = level
+    return tuple(files)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from ..errors import Problem, Refusal
 from ..values import FrameStatus, Label, Labels
 from .atomic import Writer
-from .layout import AVERAGES, ONE_FOLDER, Meaning, StoreLayout
+from .layout import AVERAGES, ONE_FOLDER, PYRAMID, Meaning, StoreLayout
 from .root import root_text
 
 ROOT = "zarr.json"
@@ -148,30 +148,13 @@ def _made(writer: Writer, beginning: Beginning) -> Path:
 
 
 def _make_nodes(folder: Path, beginning: Beginning) -> None:
-    layout, meaning, keepbits = beginning.layout, beginning.meaning, beginning.keepbits
+    layout, meaning = beginning.layout, beginning.meaning
     grid, n = layout.grid, layout.n_frames
-    exact = layout.dtype == "float32" and keepbits is None
     root = zarr.create_group(folder, zarr_format=3)
-    root.create_array(
-        "potential",
-        shape=(n, *grid.shape),
-        dtype=layout.dtype,
-        shards=layout.shard_shape,
-        chunks=layout.brick_shape,
-        chunk_key_encoding=ONE_FOLDER,
-        serializer=BytesCodec(endian="little"),
-        compressors=(ZstdCodec(level=EXACT_LEVEL if exact else ROUNDED_LEVEL, checksum=False), Crc32cCodec()),
-        filters=None,
-        fill_value=0.0,
-        dimension_names=("t", "z", "y", "x"),
-        attributes={
-            "long_name": f"{meaning.quantity}, {meaning.voxel}",
-            **({"units": meaning.units} if meaning.units else {}),
-            **({} if meaning.volt_angstrom2 is None else {"volt_angstrom2": meaning.volt_angstrom2}),
-            "voxel_size": float(grid.voxel_size),
-            **_rounding(layout, keepbits),
-        },
-    )
+    if layout.levels:
+        root.create_group(PYRAMID)
+    for array in layout.arrays:
+        _make_voxels(root, array, beginning)
     time = {"units": meaning.time} if meaning.time else {"long_name": "number of the frame"}
     _plain(root, "t", (n,), "float64", np.nan, ("t",), time)
     for axis, name in enumerate(AXES):
@@ -188,6 +171,34 @@ def _make_nodes(folder: Path, beginning: Beginning) -> None:
         fill_value=0,
         dimension_names=("shard", "byte"),
         attributes={"description": "one JSON record a shard, padded with spaces: the commit point of its frames"},
+    )
+
+
+def _make_voxels(root: zarr.Group, array: StoreLayout, beginning: Beginning) -> None:
+    """The volumes, or one of their coarser copies."""
+    meaning, keepbits = beginning.meaning, beginning.keepbits
+    exact = array.dtype == "float32" and keepbits is None
+    what = f"{meaning.quantity}, {meaning.voxel}" if array is beginning.layout else "mean of the 2·2·2 voxels of the level before"
+    root.create_array(
+        array.node,
+        shape=(array.n_frames, *array.grid.shape),
+        dtype=array.dtype,
+        shards=array.shard_shape,
+        chunks=array.brick_shape,
+        chunk_key_encoding=ONE_FOLDER,
+        serializer=BytesCodec(endian="little"),
+        compressors=(ZstdCodec(level=EXACT_LEVEL if exact else ROUNDED_LEVEL, checksum=False), Crc32cCodec()),
+        filters=None,
+        fill_value=0.0,
+        dimension_names=("t", "z", "y", "x"),
+        attributes={
+            "long_name": what,
+            **({"units": meaning.units} if meaning.units else {}),
+            **({} if meaning.volt_angstrom2 is None else {"volt_angstrom2": meaning.volt_angstrom2}),
+            "voxel_size": float(array.grid.voxel_size),
+            **_rounding(array, keepbits),
+            **({"pyramid": array.pyramid} if array.pyramid else {}),
+        },
     )
 
 

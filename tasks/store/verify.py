@@ -23,7 +23,7 @@ from ..values import FrameStatus, ShardRecord
 from . import ledger
 from .findings import Cure, Finding, Kind
 from .inventory import Inventory, expected, taken
-from .layout import StoreLayout, check_schema, layout_of, layout_of_array, not_ours, own_attributes, plain_layout
+from .layout import PYRAMID, StoreLayout, check_schema, layout_of, layout_of_array, not_ours, own_attributes, plain_layout
 from .root import OWN, closed_text, root_text
 from .template import AXES, FRAME_ARRAYS, FRAMES_PER_CHUNK, ROOT, chunks_of
 
@@ -126,7 +126,7 @@ def quick(base: Ground, count: Count, running: bool = False, often: Callable[[],
 def _small_files(base: Ground, there: Inventory, count: Count, sound: dict[str, str]) -> Iterator[Finding]:
     """`sound`: those that are as they were closed, or of which nobody knows better."""
     closed = base.manifest
-    for name in sorted({*there.small, *(closed or expected())}):
+    for name in sorted({*there.small, *(closed or expected(base.layout))}):
         if name not in there.small:
             yield _metadata(name, "a file of the store is gone", "no file", "as it was written")
             continue
@@ -157,7 +157,9 @@ def _implausible(layout: StoreLayout, name: str, data: bytes) -> tuple[str, str]
             said = json.loads(data)
             if node in AXES:
                 shape = [layout.grid.shape[AXES.index(node)]]
-            if node != "frame" and said["shape"][: len(shape)] != shape:
+            if level := next((level for level in layout.levels if level.node == node), None):
+                shape = [level.n_frames, *level.grid.shape]
+            if node not in ("frame", PYRAMID) and said["shape"][: len(shape)] != shape:
                 return f"shape {said['shape']}", f"shape {shape}"
         except (ValueError, KeyError, TypeError) as error:
             return _said(error), "JSON of a Zarr node"
@@ -224,16 +226,19 @@ def _shards(
         said = _nonsense(record) or ("" if gathered is None else gathered.contradicts(record))
         if said:
             yield of_shard(layout, shard, Kind.RECORD, "a record says what cannot be", said, "what was written")
-        if (size := there.shards.get(shard, 0)) != record.size or (shard in there.shards) != (record.size > 0):
-            wanted = f"{record.size} bytes" if record.size else "no file: every voxel is 0"
-            got = f"{size} bytes" if shard in there.shards else "no file"
-            yield of_shard(layout, shard, Kind.SHARD, "a shard is not what its record says", got, wanted)
+        for array, file in zip(layout.arrays, record.files, strict=True):
+            sizes = there.shards[array.node]
+            if (size := sizes.get(shard, 0)) != file.size or (shard in sizes) != (file.size > 0):
+                wanted = f"{file.size} bytes" if file.size else "no file: every voxel is 0"
+                got = f"{size} bytes" if shard in sizes else "no file"
+                yield of_shard(array, shard, Kind.SHARD, "a shard is not what its record says", got, wanted)
 
 
 def _nonsense(record: ShardRecord) -> str:
     """What no run has ever written; empty where there is nothing of it."""
-    if bool(record.size) != bool(record.sha256) or (record.sha256 and not _SHA256.fullmatch(record.sha256)):
-        return f"sha256 {record.sha256!r} of {record.size} bytes"
+    for file in record.files:
+        if bool(file.size) != bool(file.sha256) or (file.sha256 and not _SHA256.fullmatch(file.sha256)):
+            return f"sha256 {file.sha256!r} of {file.size} bytes"
     if any(frame.status is FrameStatus.PENDING for frame in record.frames):
         return "a frame that is pending"
     return ""
@@ -277,9 +282,9 @@ class _Gathered:
 
 
 def of_shard(layout: StoreLayout, shard: int, kind: Kind, what: str, got: str, wanted: str) -> Finding:
-    """Damage that making the shard's frames anew heals."""
+    """Damage that making the shard's frames anew heals. `layout`: of the array that is damaged."""
     frames = layout.frames_of(shard)
-    path = f"ledger/{layout.record_key(shard)}" if kind is Kind.RECORD else f"potential/{layout.shard_key(shard)}"
+    path = f"ledger/{layout.record_key(shard)}" if kind is Kind.RECORD else f"{layout.node}/{layout.shard_key(shard)}"
     return Finding(kind, path, what, got, wanted, Cure.REMAKE, shard, (frames.start, frames.stop - 1))
 
 

@@ -25,7 +25,7 @@ certificate: {{frames: 2, voxels: 512}}
 store: {{path: adk.zarr}}
 """
 SHARDS = 49
-DRAWN = "cryovox.workflows.shards:render_batch"
+DRAWN = "cryovox.workflows.rendering:render_batch"
 """What is called once for each shard that is made."""
 
 

@@ -10,7 +10,7 @@ BEGIN = "cryovox.tasks.store.template:create"
 CLOSE = "cryovox.tasks.store.closing:finish"
 WRITE = "cryovox.tasks.store.atomic:Writer.write"
 HEARD = "cryovox.pipeline.skipped:Skipped.heard"
-DRAWN = "cryovox.workflows.shards:render_batch"
+DRAWN = "cryovox.workflows.rendering:render_batch"
 
 MOMENTS = {
     "the first shard": {"at": MADE, "when": "before", "call": 1},
@@ -78,6 +78,13 @@ def test_a_run_that_is_ended_in_many_ways_in_turn_ends_well(arena):
             arena.says("Resume with:", "cryovox run recipe.yaml")
             assert "Traceback" not in arena.output
     arena.finishes()
+
+
+def test_a_fault_in_a_module_that_is_nowhere_ends_every_process(arena):
+    for name in ("cryovox.workflows.gone", "cryovox.gone.shards", "gone"):
+        assert arena.run({"at": f"{name}:begin", "when": "before", "call": 1, "act": ["count"]}) == 1
+        assert f"chaos: there is no module {name}" in arena.output
+    assert not arena.store.exists()
 
 
 @pytest.mark.parametrize("moment", ["when the store has begun", "within the close"])

@@ -27,14 +27,14 @@ class Planted(MetaPathFinder):
 
         def exec_module(module):
             run(module)
-            drawn = module.VolumesSession._drawn
+            drawn = module.VolumesSession.drawn
 
             def deadly(self, batch, named, lap):
                 if {DEADLY} in batch.frames:
                     os.kill(os.getpid(), signal.SIGSEGV)
                 return drawn(self, batch, named, lap)
 
-            module.VolumesSession._drawn = deadly
+            module.VolumesSession.drawn = deadly
 
         spec.loader.exec_module = exec_module
         return spec

@@ -11,7 +11,7 @@ from MDAnalysisTests import datafiles
 from cryovox.pipeline.documents.recipe import load_recipe
 from cryovox.pipeline.init import init
 from cryovox.pipeline.inspect import inspect
-from cryovox.pipeline.summary import begun_lines
+from cryovox.pipeline.summary import begun_lines, inspected_lines
 from cryovox.tasks.errors import Refusal
 
 pytestmark = pytest.mark.usefixtures("one_decoder")
@@ -185,3 +185,12 @@ def test_names_that_yaml_would_misread(tmp_path, look_alikes):
     shutil.copytree(look_alikes.make("nmr"), folder)
     begun = init([folder], folder / "recipe.yaml")
     assert inspect([begun.path]).problems == ()
+
+
+@pytest.mark.parametrize(("tool", "boxed"), [("namd", False), ("gromacs", True)])
+def test_cut_molecules_are_spoken_of_only_where_there_is_a_box(look_alikes, tool, boxed, tmp_path):
+    folder, to = look_alikes.make(tool), tmp_path / "recipe.yaml"
+    begun = init([folder], to)
+    assert begun.facts.has_box == boxed
+    for said in ("\n".join(begun_lines(begun)), to.read_text(), "\n".join(inspected_lines(inspect([folder])))):
+        assert ("box has cut" in said) == boxed

@@ -1,6 +1,7 @@
 """`inspect` says what files and recipes hold, to people and to machines, also where they are refused; and writes nothing."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,22 @@ print("HEAVY", [name for name in {heavy!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+@pytest.mark.parametrize(("residue", "atom"), [("  12 ", None), ("  12 ", " CA ")])
+def test_a_structure_that_lacks_atoms_is_named_with_what_it_lacks(look_alikes, tmp_path, residue, atom):
+    shutil.copytree(look_alikes.make("structures"), tmp_path / "models")
+    file = sorted((tmp_path / "models").iterdir())[2]
+    lines = file.read_text().splitlines(keepends=True)
+    gone = [line for line in lines if line.startswith("ATOM") and line[22:27] == residue and atom in (None, line[12:16])]
+    assert gone
+    file.write_text("".join(line for line in lines if line not in gone))
+    (bad,) = [finding for finding in inspect([tmp_path / "models"]).findings if "cannot be used" in finding.what]
+    place = f"{gone[0][17:20].strip()} {gone[0][21]} 12"
+    assert file.name in bad.what
+    assert "the file of frame 5 " in bad.what  # state_11 is the last: 2 comes before 10
+    assert "trajectory" not in bad.what
+    first = sorted((tmp_path / "models").iterdir())[0].name
+    n = sum(line.startswith("ATOM") for line in lines)
+    assert f"it has {n - len(gone)} atoms, {first} {n}; it lacks" in bad.consequence
+    assert (f"lacks residue {place}" if atom is None else f"lacks CA (C) of {place}") in bad.consequence

@@ -29,3 +29,20 @@ def test_no_libraries_fit_a_limit_of_a_few_bytes(inside, recipe, tmp_path, comma
     assert "at most 1.0 MB" in done.stderr
     assert "dashboard" not in done.stderr  # no cluster is started for it
     assert not (tmp_path / "out.zarr").exists()
+
+
+def test_an_average_whose_sums_pass_the_limit_is_refused_and_with_one_thread_it_fits(inside, recipe, tmp_path):
+    """They are 16 bytes a voxel of the touched bricks, for each thread."""
+    path = recipe(h=0.4, more=", frames: {stop: 2}", extra="workflow: average\n")
+    asked = inside("plan", path, "--cluster-set", "memory_limit=900MB", "--cluster-set", "workers=1", cwd=tmp_path)
+    assert asked.returncode == 0, asked.stderr
+    held = float(re.search(r"memory +([\d.]+) MB of voxels a worker", asked.stdout)[1])
+    one = inside("plan", path, "--cluster-set", "threads=1", "--cluster-set", "workers=1", cwd=tmp_path)
+    alone = float(re.search(r"memory +([\d.]+) MB of voxels a worker", one.stdout)[1])
+    assert held > 1.2 * alone
+    limit = round(400 + (held + alone) / 2)
+    done = inside("run", path, "--cluster-set", f"memory_limit={limit}MB", "--cluster-set", "workers=1", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "sums over frames" in done.stderr
+    assert "threads=1" in done.stderr
+    assert not (tmp_path / "out.zarr.run").exists()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryovox.pipeline import export, inputs
+from cryovox.pipeline import inputs
 from cryovox.pipeline.cli import main
 from cryovox.pipeline.clusters import slurm
 from cryovox.pipeline.clusters.attached import check as check_attached
@@ -22,6 +22,8 @@ from cryovox.pipeline.clusters.profile import LocalProfile, SchedulerProfile, Sl
 from cryovox.pipeline.clusters.sbatch import clear, own
 from cryovox.pipeline.clusters.submit import driver_script
 from cryovox.pipeline.documents.recipe import load_recipe
+from cryovox.pipeline.export import trajectory
+from cryovox.pipeline.open import rebuilt
 from cryovox.pipeline.prepare import prepare
 from cryovox.tasks.decoding.formats import open_frames
 from cryovox.tasks.decoding.frame_file import BadFrame
@@ -30,6 +32,7 @@ from cryovox.tasks.ensemble.own_class import OwnClass
 from cryovox.tasks.errors import Refusal
 from cryovox.tasks.store.lock import acquire
 from cryovox.workflows.kinds import open_ensemble
+from cryovox.workflows.recipe import store_deciding
 
 TRAP = "touch sprung"
 
@@ -245,10 +248,26 @@ def test_a_recipe_that_someone_changed_in_the_runs_folder_names_no_code_to_expor
     forged = {"ensemble": {"parametrization": "evil:Own", "frames": 2}, "store": {"path": "out.zarr"}}
     said = {"name": "r", "folder": str(folder), "recipe": forged}
     (folder / "out.zarr.run" / inputs.FILE).write_text(json.dumps(said))
-    monkeypatch.setattr(export, "read_layout", lambda store: (None, {}))
+    monkeypatch.setattr(trajectory, "read_layout", lambda store: (None, {}))
     monkeypatch.syspath_prepend(folder)
     with pytest.raises(Refusal, match="not drawn from atoms"):
-        export.export_trajectory(folder / "out.zarr", folder / "x.dcd", slice(None))
+        trajectory.placed(folder / "out.zarr", folder / "x.dcd", slice(None))
+    assert "evil" not in sys.modules
+
+
+def test_a_store_that_came_with_its_run_folder_names_no_code_to_reproduce(folder, monkeypatch):
+    """Whoever made the store made both: that they agree proves nothing."""
+    (folder / "evil.py").write_text(OWN)
+    (folder / "out.zarr.run").mkdir()
+    forged = {"ensemble": {"parametrization": "evil:Own", "frames": 2}, "store": {"path": "out.zarr"}}
+    said = {"name": "r", "folder": str(folder), "recipe": forged}
+    (folder / "out.zarr.run" / inputs.FILE).write_text(json.dumps(said))
+    recipe = store_deciding(inputs.remembered(folder / "out.zarr").recipe)
+    monkeypatch.setattr(rebuilt, "read_layout", lambda store: (None, {"recipe": recipe}))
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(Refusal, match="a class of somebody's") as refusal:
+        rebuilt.rebuilt(folder / "out.zarr")
+    assert "--inputs" in str(refusal.value)
     assert "evil" not in sys.modules
 
 

@@ -18,7 +18,7 @@ from cryovox.tasks.store.layout import StoreLayout, StoreSettings, run_folder
 from cryovox.tasks.store.lock import acquire
 from cryovox.tasks.store.read import read_bricks, read_frames
 from cryovox.tasks.values import Bricks, FrameStatus
-from cryovox.workflows import atoms, bad_frames, resolve, shards, volumes
+from cryovox.workflows import atoms, bad_frames, rendering, resolve, volumes
 from cryovox.workflows.bad_frames import among_nan, usable
 from cryovox.workflows.job import Job
 from cryovox.workflows.kinds import open_ensemble
@@ -131,13 +131,13 @@ def test_with_fail_the_frame_is_named_and_nothing_written(job):
 
 
 def test_a_frame_that_is_drawn_wrongly_always_stops(job, monkeypatch):
-    right = shards.render_batch
+    right = rendering.render_batch
 
     def wrong(session, batch):
         bricks = right(session, batch)
         return dataclasses.replace(bricks, values=bricks.values * np.float32(1.01))
 
-    monkeypatch.setattr(shards, "render_batch", wrong)
+    monkeypatch.setattr(rendering, "render_batch", wrong)
     made = job({2: UNREADABLE})
     with pytest.raises(FrameFault, match="mass is wrong"):
         done(made)

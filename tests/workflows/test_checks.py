@@ -17,7 +17,7 @@ from cryovox.tasks.render.direct import direct_points
 from cryovox.tasks.store import ledger
 from cryovox.tasks.store.layout import StoreSettings
 from cryovox.tasks.store.mrc import write_array_to_mrc
-from cryovox.workflows import shards
+from cryovox.workflows import rendering
 from cryovox.workflows.recipe import DecoderRecipe, MapRecipe
 
 MODULE = """
@@ -115,7 +115,7 @@ def test_five_thousandths_too_much_are_found_in_every_frame_of_every_type(carrie
     done = carried_out(recipe, folder[0])
     assert done.certificate.relative_l2 < (1e-5 if dtype == "float32" else 5e-4)
     assert done.volumes.dtype == dtype
-    monkeypatch.setattr(shards, "render_batch", spoiled(shards.render_batch, lambda values: 1.005 * values))
+    monkeypatch.setattr(rendering, "render_batch", spoiled(rendering.render_batch, lambda values: 1.005 * values))
     with pytest.raises(FrameFault, match=r"mass is wrong|differs from"):
         carried_out(recipe, folder[0])
 
@@ -140,13 +140,13 @@ def test_rounding_hides_no_wrong_frame(carried_out, folder, monkeypatch):
     """The checks look at the frame before it is rounded: with one bit kept, half a per cent still is a fault."""
     recipe = decoder(folder, "atoms", store=StoreSettings("x.zarr", keepbits=1))
     assert carried_out(recipe, folder[0]).certificate.relative_l2 < 0.25
-    monkeypatch.setattr(shards, "render_batch", spoiled(shards.render_batch, lambda values: 1.005 * values))
+    monkeypatch.setattr(rendering, "render_batch", spoiled(rendering.render_batch, lambda values: 1.005 * values))
     with pytest.raises(FrameFault, match="mass is wrong"):
         carried_out(recipe, folder[0])
 
 
 def test_bits_rounded_wrongly_are_a_fault(carried_out, folder, monkeypatch):
-    monkeypatch.setattr(shards, "kept", lambda values, dtype, keepbits: 1.01 * values)
+    monkeypatch.setattr(rendering, "kept", lambda values, dtype, keepbits: 1.01 * values)
     with pytest.raises(FrameFault, match="does not fit the store's type") as caught:
         carried_out(decoder(folder, "atoms", store=StoreSettings("x.zarr", keepbits=10)), folder[0])
     assert "`keepbits: null`" in caught.value.problem.fix
@@ -155,13 +155,13 @@ def test_bits_rounded_wrongly_are_a_fault(carried_out, folder, monkeypatch):
 @pytest.mark.parametrize("change", [lambda v: v[:, ::-1], lambda v: v.transpose(0, 3, 2, 1), lambda v: np.roll(v, 1, axis=1)])
 def test_a_glance_finds_what_a_maps_certified_frames_do_not_show(carried_out, folder, monkeypatch, change):
     """The certificate looks at frame 0 alone; the second frame is wrong."""
-    right, calls = shards.render_batch, iter(range(10))
+    right, calls = rendering.render_batch, iter(range(10))
 
     def second(session, batch):
         bricks = right(session, batch)
         return bricks if next(calls) == 0 else spoiled(lambda *_: bricks, change)(session, batch)
 
-    monkeypatch.setattr(shards, "render_batch", second)
+    monkeypatch.setattr(rendering, "render_batch", second)
     with pytest.raises(FrameFault, match="differs from the same interpolation") as caught:
         carried_out(a_map(poses=PoseSettings(random=True, count=2)), folder[0])
     assert caught.value.frame == 1

@@ -24,7 +24,7 @@ from cryovox.tasks.store import ledger
 from cryovox.tasks.store.encoders import HostEncoder
 from cryovox.tasks.store.layout import StoreLayout, StoreSettings, run_folder
 from cryovox.tasks.store.lock import acquire
-from cryovox.workflows import footprint, shards, volumes
+from cryovox.workflows import footprint, rendering, shards, volumes
 from cryovox.workflows.extents import FindExtents
 from cryovox.workflows.job import Job
 from cryovox.workflows.recipe import TrajectoryRecipe
@@ -374,7 +374,7 @@ def test_one_batch_is_waited_for_while_the_next_is_given_to_the_card(job):
 
 
 def test_who_has_given_up_a_turn_does_not_end_the_next_ones():
-    turn = shards.Turn()
+    turn = rendering.Turn()
     with ThreadPoolExecutor(1) as other, turn:
         turn.give_up()
         other.submit(turn.__enter__).result()
@@ -382,8 +382,8 @@ def test_who_has_given_up_a_turn_does_not_end_the_next_ones():
 
 
 def test_frames_are_named_by_first_and_last():
-    assert shards._named(np.array([4])) == "frame 4 of the store"
-    assert shards._named(np.arange(4, 9)) == "frames 4 to 8 of the store"
+    assert rendering.named(np.array([4])) == "frame 4 of the store"
+    assert rendering.named(np.arange(4, 9)) == "frames 4 to 8 of the store"
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,17 @@ def test_the_recipe_to_copy_is_accepted_and_fits_bioemus_folder(look_alikes, qui
     )
     assert written["scattering"]["b_factor"]["policy"] == found.defaults["scattering.b_factor.policy"]
     assert written["ensemble"]["align"]["to"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("tool", "glob"), [("namd", "adk*.dcd"), ("gromacs_parts", ""), ("structures", ""), ("nmr", ""), ("arrays", "")]
+)
+def test_the_file_of_one_run_comes_with_the_glob_that_takes_its_next_ones(look_alikes, tmp_path, tool, glob):
+    found = recognise([look_alikes.make(tool)])
+    text = draft(found, TOOLS.get(tool, PROTEIN), tmp_path)
+    assert ("--extend" in text) == bool(glob)
+    if glob:
+        (line,) = [line for line in text.splitlines() if "--extend" in line]
+        named = os.path.relpath(found.coordinates[0].with_name(glob), tmp_path)
+        assert [path.resolve() for path in expand([named], tmp_path)] == [path.resolve() for path in found.coordinates]
+        assert named in line

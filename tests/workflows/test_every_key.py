@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cryovox.tasks.ensemble.decoded import DecoderSettings
+from cryovox.tasks.ensemble.groups import AverageSettings
 from cryovox.tasks.ensemble.labels import LabelSettings
 from cryovox.tasks.ensemble.maps import MapSettings
 from cryovox.tasks.ensemble.poses import PoseSettings
@@ -24,6 +25,7 @@ RECIPES = [
     TrajectoryRecipe(ensemble=TrajectorySettings("b.xtc", "a.pdb", align=AlignSettings()), **COMMON),
     DecoderRecipe(ensemble=DecoderSettings(parametrization="mine.py:Mine"), **COMMON),
     MapRecipe(ensemble=MapSettings("m.mrc"), **COMMON),
+    replace(MapRecipe(ensemble=MapSettings("m.mrc"), **COMMON), workflow="average", average=AverageSettings("weight", "state")),
 ]
 
 

@@ -227,9 +227,9 @@ def test_frames_of_other_sizes_compile_nothing_anew(carried_out, folder, kind, m
     ensemble = DecoderSettings(f"{folder[1]}:Own", {"kind": kind}, each={"size": "sizes.npy"}, seed=5)
     settings = RenderSettings(method, backend="xla" if method == "gaussian" else "auto")  # Numba compiles once for all
     recipe = replace(decoder(folder, kind, render=settings), ensemble=ensemble, grid=GridSettings((64, 64, 64), 1.5))
-    from cryovox.workflows import shards
+    from cryovox.workflows import rendering
 
-    seen, right = [], shards.render_batch
+    seen, right = [], rendering.render_batch
     jax.clear_caches()
     counter = Compilations()
     logger = logging.getLogger("jax")
@@ -243,7 +243,7 @@ def test_frames_of_other_sizes_compile_nothing_anew(carried_out, folder, kind, m
     logger.addHandler(counter)
     try:
         with pytest.MonkeyPatch.context() as patch, jax.log_compiles():
-            patch.setattr(shards, "render_batch", counted)
+            patch.setattr(rendering, "render_batch", counted)
             carried_out(recipe, folder[0])
     finally:
         logger.removeHandler(counter)

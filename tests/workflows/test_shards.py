@@ -24,7 +24,7 @@ from cryovox.tasks.store.lock import acquire
 from cryovox.tasks.store.read import read_frames
 from cryovox.tasks.values import FrameStatus
 from cryovox.tasks.values import joined as joined_bricks
-from cryovox.workflows import atoms, footprint, shards, volumes
+from cryovox.workflows import atoms, footprint, rendering, shards, volumes
 from cryovox.workflows.extents import FindExtents, joined
 from cryovox.workflows.job import Job
 from cryovox.workflows.recipe import TrajectoryRecipe
@@ -98,7 +98,7 @@ def test_a_shard_that_is_recorded_is_not_made_again(job):
 def test_one_shard_is_written_while_the_next_is_drawn(job, monkeypatch):
     """Two threads in one session: the first waits in its write until the second has drawn."""
     drawn, both = [], threading.Event()
-    right_render, right_write = shards.render_batch, shards.write_shard
+    right_render, right_write = rendering.render_batch, shards.write_shard
 
     def render(session, batch):
         assert session._rendering.locked()
@@ -112,7 +112,7 @@ def test_one_shard_is_written_while_the_next_is_drawn(job, monkeypatch):
         assert both.wait(60), "the second shard waits for the first to be written"
         return right_write(*arguments)
 
-    monkeypatch.setattr(shards, "render_batch", render)
+    monkeypatch.setattr(rendering, "render_batch", render)
     monkeypatch.setattr(shards, "write_shard", write)
     with volumes.Volumes(job, (0, 1)).open() as session, ThreadPoolExecutor(2) as threads:
         receipts = list(threads.map(session.do, (0, 1)))
@@ -144,7 +144,7 @@ def test_without_the_lock_nothing_is_written(job):
 
 @pytest.mark.parametrize(("wrong", "message"), [("mass", "mass is wrong"), ("nan", "not finite"), ("place", "direct sum")])
 def test_a_wrong_volume_is_never_committed(job, monkeypatch, wrong, message):
-    right = shards.render_batch
+    right = rendering.render_batch
 
     def damaged(session, batch):
         bricks = right(session, batch)
@@ -157,7 +157,7 @@ def test_a_wrong_volume_is_never_committed(job, monkeypatch, wrong, message):
             values = values[:, ::-1]
         return dataclasses.replace(bricks, values=np.ascontiguousarray(values))
 
-    monkeypatch.setattr(shards, "render_batch", damaged)
+    monkeypatch.setattr(rendering, "render_batch", damaged)
     with volumes.Volumes(job, (4,)).open() as session, pytest.raises(FrameFault, match=message) as caught:
         session.do(4)
     assert caught.value.frame == 80  # in the source, of which every twentieth is taken
@@ -180,14 +180,14 @@ def test_a_shard_is_the_same_bytes_however_few_atoms_are_drawn_at_once(job, monk
 
 
 def test_the_first_answer_stands_where_the_scheduler_gave_a_shard_to_two_workers(job, monkeypatch):
-    right, meanwhile = shards.render_batch, volumes.Volumes(job, (0,)).open()
+    right, meanwhile = rendering.render_batch, volumes.Volumes(job, (0,)).open()
 
     def slow(session, batch):
         if session is not meanwhile:
             meanwhile.do(0)
         return right(session, batch)
 
-    monkeypatch.setattr(shards, "render_batch", slow)
+    monkeypatch.setattr(rendering, "render_batch", slow)
     written = []
     monkeypatch.setattr(shards, "write_shard", lambda *a, f=shards.write_shard: (written.append(a[2]), f(*a))[1])
     with meanwhile, volumes.Volumes(job, (0,)).open() as late:
@@ -198,8 +198,8 @@ def test_the_first_answer_stands_where_the_scheduler_gave_a_shard_to_two_workers
 
 def test_frames_drawn_in_parts_join_to_the_same_bricks(job):
     with volumes.Volumes(job, (1,)).open() as session:
-        whole = shards.render_batch(session, session.drawing.frames.read(np.arange(5)))
-        parts = [shards.render_batch(session, session.drawing.frames.read(some)) for some in np.array_split(np.arange(5), 3)]
+        whole = rendering.render_batch(session, session.drawing.frames.read(np.arange(5)))
+        parts = [rendering.render_batch(session, session.drawing.frames.read(some)) for some in np.array_split(np.arange(5), 3)]
     pieces = joined_bricks(parts)
     np.testing.assert_array_equal(pieces.frames, whole.frames)
     np.testing.assert_array_equal(pieces.indices, whole.indices)

@@ -122,8 +122,21 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
+def _demand(name):
+    """A fault in a module that is nowhere would never strike: the process ends at once, and so does the test. Imports nothing."""
+    package, *below = name.split(".")
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        place = Path(folder, *below)
+        if place.with_suffix(".py").is_file() or (place / "__init__.py").is_file():
+            return
+    sys.exit(f"chaos: there is no module {name}")
+
+
 if any(fault["act"][:1] == ["clock"] for fault in FAULTS if "act" in fault):
     NOW, STEP = time.time, [0.0]  # before anybody takes hold of the function: all see one clock
     time.time = lambda: NOW() + STEP[0]
+for at in {fault["at"] for fault in FAULTS if "at" in fault}:
+    _demand(at.split(":")[0])
 if FAULTS:
     sys.meta_path.insert(0, _Finder())

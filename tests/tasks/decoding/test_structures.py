@@ -98,7 +98,7 @@ def test_the_last_model_is_cut_where_it_has_too_few_atoms_and_no_end(tmp_path):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (atoms(1, n=3), "it has 3 atoms, the file's first model 4"),
+        (atoms(1, n=3), "it has 3 atoms, the file's first model 4; it lacks O (O) of GLY A 1"),
         ([], "the model holds no atoms"),
         (atoms(1, chain="B"), "its atom 1 is N (N) of GLY B 1, in the file's first model it is N (N) of GLY A 1"),
         (atoms(1, altloc="B"), "its atom 1 is N.B (N) of GLY A 1"),

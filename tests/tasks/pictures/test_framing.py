@@ -3,6 +3,7 @@
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from cryovox.tasks.pictures.framing import MARGIN, changes, coarse, crop, extremes, scale_bar
 from cryovox.tasks.pictures.projections import across_the_ensemble
@@ -55,7 +56,31 @@ def test_a_gallery_has_the_bar_of_its_own_width():
 def test_frames_of_a_map_that_is_dark_are_drawn_on_the_same_crop(tmp_path, values):
     """The picture's width follows its crop's shape: 3 high and 13 wide, with the margin around, or the whole 64 × 48 box."""
     projections = [blob(20, 10, values[0]), blob(20, 20, values[1])]
-    across_the_ensemble(tmp_path / "frames.png", projections, ["a", "b"], 1.0, "t")
+    across_the_ensemble(tmp_path / "frames.png", projections, ["a", "b"], 1.0, "t", "Å⁻¹")
     height, width = matplotlib.image.imread(tmp_path / "frames.png").shape[:2]
     ny, nx = (3 + 2 * MARGIN, 13 + 2 * MARGIN) if any(values) else (64, 48)
     assert (height, width) == (round(150 * (4.6 * ny / nx + 0.9)), round(150 * (2.3 * 2 + 0.8)))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_single_frame_has_nothing_that_it_changed_from(tmp_path, monkeypatch, n):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    across_the_ensemble(tmp_path / "frames.png", [blob(20, 10 * i) for i in range(1, n + 1)], ["a", "b"][:n], 1.0, "t", "Å⁻¹")
+    (figure,) = figures
+    assert sum(bool(axes.images) for axes in figure.axes) == (1 if n == 1 else 4)
+    assert ("change" in [axes.get_ylabel() for axes in figure.axes]) == (n > 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "colours", "low"), [((1.0, 2.0), "Å⁻¹", "gray_r", 0.0), ((1.0, -2.0), "value × Å", "RdBu_r", -2.0)]
+)
+def test_the_runs_picture_names_the_stores_unit_and_0_is_as_bright_as_paper(tmp_path, monkeypatch, values, unit, colours, low):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    images = [blob(20, 10, value) for value in values]
+    across_the_ensemble(tmp_path / "frames.png", images, ["a", "b"], 1.0, "t", unit)
+    (figure,) = figures
+    assert f"projection, {unit}" in [axes.get_ylabel() for axes in figure.axes]
+    drawn = figure.axes[0].images[0]
+    assert (drawn.get_cmap().name, drawn.get_clim()) == (colours, (low, 2.0))

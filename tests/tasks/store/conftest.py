@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store import closing, ledger, template
 from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout
-from cryovox.tasks.store.shard import write_shard
+from cryovox.tasks.store.shard import write_levels, write_shard
 from cryovox.tasks.values import Bricks, FrameRecord, FrameStatus, ShardRecord
 
 GRID = VoxelGrid((31, 33, 40), 1.25)
@@ -69,11 +70,10 @@ def record_of(layout: StoreLayout, shard: int, size: int, sha256: str, **changes
 
 def work(path: Path, layout: StoreLayout, shard: int) -> None:
     """What a worker does with one shard."""
-    ledger.commit(
-        Writer.begin(path, "run"),
-        layout,
-        record_of(layout, shard, *write_shard(Writer.begin(path, "run"), layout, shard, bricks_of(layout, shard))),
-    )
+    writer, bricks = Writer.begin(path, "run"), bricks_of(layout, shard)
+    stored = replace(bricks, values=bricks.values.astype(layout.dtype, copy=False))
+    record = record_of(layout, shard, *write_shard(writer, layout, shard, stored))
+    ledger.commit(writer, layout, replace(record, levels=write_levels(writer, layout, shard, stored)))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cryovox.tasks.errors import Refusal
-from cryovox.tasks.store.mrc import read_array_from_mrc, read_origin_from_mrc, write_array_to_mrc
+from cryovox.tasks.store.mrc import read_array_from_mrc, read_note, read_origin_from_mrc, write_array_to_mrc
 
 VOXELS = np.random.default_rng(0).normal(size=(4, 6, 5)).astype(np.float32)
 WORDS = {"nx": 0, "nz": 8, "mode": 12, "nxstart": 16, "nystart": 20, "nzstart": 24, "mx": 28, "mz": 36, "cella": 40, "alpha": 52,
@@ -69,6 +69,23 @@ def test_the_origin_policy_says_where_the_first_voxel_lies(path, origin, expecte
     write_array_to_mrc(VOXELS, 1.3, path, origin=origin)
     np.testing.assert_allclose(read_origin_from_mrc(path), expected, atol=1e-6)
     np.testing.assert_array_equal(read_array_from_mrc(path)[0], VOXELS)
+
+
+def test_an_origin_can_be_a_place_and_a_note_a_label(path):
+    write_array_to_mrc(VOXELS, 1.3, path, origin=(1.5, -2.0, 7.25), note="frame 50 of 98")
+    np.testing.assert_array_equal(read_origin_from_mrc(path), [1.5, -2.0, 7.25])
+    assert mrcfile.validate(path)
+    assert read_note(path) == "frame 50 of 98"
+    with mrcfile.open(path) as file:
+        assert file.header.nlabl == 2
+
+
+def test_a_file_without_a_note_has_none(path):
+    assert read_note(path) == ""
+    write_array_to_mrc(VOXELS, 1.3, path)
+    assert read_note(path) == ""
+    path.write_bytes(b"no map")
+    assert read_note(path) == ""
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
@@ -182,6 +199,12 @@ def test_what_cannot_be_written_leaves_nothing_behind(path, tmp_path, monkeypatc
     for size in (0.0, -1.0, float("inf")):
         with pytest.raises(ValueError, match="voxel_size"):
             write_array_to_mrc(VOXELS, size, path)
+    for origin in ((0.0, 1.0, float("nan")), (float("inf"), 0.0, 0.0)):
+        with pytest.raises(ValueError, match="origin"):
+            write_array_to_mrc(VOXELS, 1.0, path, origin=origin)
+    for note in ("x" * 81, "a\nb", "Å"):
+        with pytest.raises(ValueError, match="note"):
+            write_array_to_mrc(VOXELS, 1.0, path, note=note)
     monkeypatch.setattr(mrcfile.mrcfile.MrcFile, "set_data", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_array_to_mrc(VOXELS, 1.0, path)

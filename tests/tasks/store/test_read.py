@@ -169,7 +169,9 @@ READERS = {
 def test_a_shard_that_goes_while_it_is_read_is_damage_not_zeros(store: Path, layout: StoreLayout, monkeypatch, read):
     """An `--overwrite`, or a shard that is made anew, between the look at the ledger and the opening of the file."""
     monkeypatch.setattr(
-        ledger, "check_size", lambda *a, f=ledger.check_size: (f(*a), layout.shard_file(store, 0).unlink(missing_ok=True))
+        ledger,
+        "check_size",
+        lambda *a, f=ledger.check_size, **k: (f(*a, **k), layout.shard_file(store, 0).unlink(missing_ok=True)),
     )
     with pytest.raises(StoreDamage, match="no file") as caught:
         read(store, [1])
@@ -181,7 +183,9 @@ def test_a_shard_that_changes_while_it_is_read_is_damage_not_other_voxels(
 ):
     check = ledger.check_size
     monkeypatch.setattr(
-        ledger, "check_size", lambda *a: (check(*a), write_shard(Writer.begin(store, "run"), layout, 0, make_bricks(layout, 7)))
+        ledger,
+        "check_size",
+        lambda *a, **k: (check(*a, **k), write_shard(Writer.begin(store, "run"), layout, 0, make_bricks(layout, 7))),
     )
     with pytest.raises(StoreDamage, match="record says"):
         read_frames(store, [1])
@@ -218,11 +222,16 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path: Path):
             read(tmp_path)
 
 
-def test_a_projection_is_the_sum_over_z(finished):
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_projection_is_the_sum_over_its_axis(finished, axis):
     path, _, expected = finished
-    np.testing.assert_allclose(read_projection(path, 66), expected[66].sum(axis=0, dtype=float), rtol=1e-12)
+    for frame in (66, 3):
+        np.testing.assert_allclose(read_projection(path, frame, axis), expected[frame].sum(axis=axis, dtype=float), rtol=1e-12)
+    np.testing.assert_array_equal(read_projection(path, 5), read_projection(path, 5, 0))
     with pytest.raises(ValueError, match="0…66"):
-        read_projection(path, 67)
+        read_projection(path, 67, axis)
+    with pytest.raises(ValueError, match="array axis"):
+        read_projection(path, 66, axis - 3)
 
 
 @pytest.mark.parametrize("name", ["read_frames", "read_region", "read_bricks"])

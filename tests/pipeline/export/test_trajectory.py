@@ -10,6 +10,8 @@ import pytest
 import zarr
 from scipy.spatial.transform import Rotation
 
+from cryovox.tasks.store.layout import run_folder
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory, cryovox, quickstart):
@@ -140,3 +142,23 @@ def test_what_is_exported_never_becomes_part_of_the_ensemble(tmp_path, cryovox, 
     group = zarr.open_group(tmp_path / "out.zarr", mode="r")
     assert group["t"][:].tolist() == [0, 1, 2, 3, 4, 5]  # structures have no times: frames are counted
     assert "units" not in dict(group["t"].attrs)
+
+
+@pytest.mark.parametrize(
+    ("words", "takes_inputs"),
+    [
+        (("reproduce", "a.zarr"), True),
+        (("export", "a.zarr", "--trajectory", "a.dcd"), False),
+        (("verify", "a.zarr", "--repair"), False),
+    ],
+)
+def test_where_the_recipe_is_lost_each_command_names_its_own_ways_out(draw, tmp_path, inside, words, takes_inputs):
+    made = draw(tmp_path / "a.zarr", "auto", 6.0)
+    shutil.rmtree(run_folder(made.path))
+    if "verify" in words:
+        (made.path / "potential" / "c.0.0.0.0").write_bytes(b"cut")
+    done = inside(*words, cwd=tmp_path)
+    assert done.returncode in (2, 4)
+    assert "nobody remembers" in done.stdout + done.stderr
+    assert "cryovox run RECIPE" in done.stdout + done.stderr
+    assert ("--inputs FOLDER" in done.stdout + done.stderr) == takes_inputs
