@@ -26,6 +26,8 @@ RUNS = 8
 PATH, JSON_PATH = "/cryovox", "/cryovox/progress.json"
 FLUSH = 0.25
 """Seconds that the last word waits so that open pages show it before the scheduler ends."""
+FAREWELL = 5.0
+"""Seconds that open pages have for letting go: as a rule milliseconds, more where the machine is busy or the way is long."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,16 @@ class RunsPlugin(SchedulerPlugin):
     async def close(self) -> None:
         """Called by Dask when the scheduler closes.
 
-        Browsers are let go in order, those on Dask's own pages too: Bokeh 3.10 prints a traceback for each that its end cuts off.
+        Browsers are let go in order, those on Dask's own pages too: Bokeh prints a traceback for each that its end cuts off, and
+        for each that its ping finds half closed.
         """
         _hide(self)
         scheduler: Any = self.scheduler
         scheduler.http_server.stop()  # as Dask does next; before, a page that is let go would come back at once
-        until = time.monotonic() + FLUSH
+        for application in scheduler.http_application.applications:
+            if ping := getattr(application, "_ping_job", None):
+                ping.stop()
+        until = time.monotonic() + FAREWELL
         for connection in _connections(scheduler):
             connection._socket.close()
         while _connections(scheduler) and time.monotonic() < until:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,17 @@ class Browser:
         except AssertionError:
             raise AssertionError(f"{[one for one in wanted if one not in self.text()]} not on the page: {self.text()}") from None
         return self.text()
+
+    @contextmanager
+    def asleep(self, seconds: float) -> Iterator[None]:
+        """None of its processes runs for so long from now on, whatever is done meanwhile."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        waking = Timer(seconds, os.killpg, (self._process.pid, signal.SIGCONT))
+        waking.start()
+        try:
+            yield
+        finally:
+            waking.join()
 
     def picture(self, file: Path, whole: bool = False) -> bytes:
         """A screenshot, of the window or of the whole page."""
@@ -254,6 +266,17 @@ def test_the_page_tells_a_run_from_its_first_minute_to_its_end(browser, tmp_path
     assert "Reconnection" not in browser.text()  # Bokeh's own notice would lie over ours
     assert browser.errors == []
     assert browser.asks("window.struck") is None
+
+
+def test_a_browser_that_is_slow_to_let_go_prints_nothing(browser, tmp_path, caplog):
+    with scheduler() as client:
+        driver = Driver(client, tmp_path / "adk.zarr")
+        browser.open(driver.page.link)
+        browser.reads("recipe quickstart")
+        driver.page.close()
+        with browser.asleep(1.5):
+            client.cluster.close()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_text_from_files_and_errors_stays_text(browser, tmp_path):
