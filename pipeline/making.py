@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..tasks.ensemble.base import Ensemble
-from ..tasks.store.layout import StoreLayout, run_folder
+from ..tasks.render.certificate import rounding
+from ..tasks.store.layout import StoreLayout, StoreSettings, run_folder
 from ..tasks.values import Receipt
 from ..workflows.base import Workload
 from ..workflows.job import Job
@@ -48,6 +49,8 @@ class Outcome:
     """Frames that were left out."""
     opened: Path
     """A store in it, to try a reader on."""
+    rounded: str = ""
+    """What a voxel is rounded to, and by how much; empty for float32 with all its bits."""
     made: tuple[str, ...] = ()
     """What became of the frames, where it is no volume for each."""
 
@@ -122,6 +125,14 @@ class Making(ABC):
     def picture(self) -> Path:
         """Of some volumes, in the run's folder."""
         return run_folder(self.job.store) / "frames.png"
+
+
+def rounded(store: StoreSettings) -> str:
+    """What a voxel is rounded to, for a person; empty for float32 with all its bits."""
+    if store.dtype == "float32" and store.keepbits is None:
+        return ""
+    bits = "" if store.keepbits is None else f", {store.keepbits} bits of its mantissa"
+    return f"{store.dtype}{bits}: at most {rounding(store.dtype, store.keepbits) / 2:.1e} of a voxel's value"
 
 
 def some_of(done: np.ndarray) -> list[int]:

@@ -16,17 +16,21 @@ from ..workflows.averages.files import Facts, PartReceipt
 from ..workflows.averages.finish import finish, meanings, products_layout
 from ..workflows.averages.resume import LEFT_OUT, replacing
 from ..workflows.averages.tree import Node
+from ..workflows.job import Job
 from ..workflows.proof import Certificate
 from ..workflows.recipe import Recipe, averaging
+from .clusters.profile import ClusterProfile
+from .events.events import Events
 from .events.quantities import counted
-from .making import Do, Making, Outcome, draw, some_of
+from .making import Do, Making, Outcome, draw, rounded, some_of
+from .skipped import Skipped
 
 
 class MakingAverage(Making):
     """A mean and a variance for every group of frames. Raises `Refusal` where the labels do not say the groups."""
 
-    def __init__(self, *arguments, **more):
-        super().__init__(*arguments, **more)
+    def __init__(self, job: Job, profile: ClusterProfile, skipped: Skipped, events: Events):
+        super().__init__(job, profile, skipped, events)
         self.average = levels.average_of(self.job)
         self.skipped.where = LEFT_OUT
         self.levels: list[levels.Level] = []
@@ -121,6 +125,7 @@ class MakingAverage(Making):
             seconds=seconds,
             picture=self.picture,
             skipped=self.skipped,
+            rounded=rounded(job.recipe.store),
             opened=stores[0],
             made=tuple(self._lines()),
         )

@@ -11,7 +11,7 @@ from ..workflows import volumes
 from ..workflows.averages import levels
 from ..workflows.kinds import meaning_of
 from .clusters.profile import compress_of
-from .making import Do, Making, Outcome, draw, some_of
+from .making import Do, Making, Outcome, draw, rounded, some_of
 
 
 class MakingVolumes(Making):
@@ -77,6 +77,7 @@ class MakingVolumes(Making):
             seconds=seconds,
             picture=self.picture,
             skipped=self.skipped,
+            rounded=rounded(job.recipe.store),
             opened=job.store,
         )
 

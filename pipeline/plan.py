@@ -27,6 +27,7 @@ from ..workflows.rehearsal import Rehearsed, rates
 from .clusters.profile import ClusterProfile, LocalProfile, SlurmProfile
 from .documents.recipe import LoadedRecipe
 from .inspect import findings_of
+from .making_average import MakingAverage
 from .memory import demand, working_bytes
 from .prepare import Onto
 from .rehearse import company
@@ -129,7 +130,10 @@ def crew_of(profile: ClusterProfile, cores: int) -> Crew | None:
     return None
 
 
-UNTRIED = "no estimate of the time: an average takes about as long as its volumes, of which `workflow: volumes` has one"
+UNTRIED = (
+    "no estimate of the time: an average takes about as long as its volumes, which `--set workflow=volumes --set average=null` "
+    "plans"
+)
 ELSEWHERE = "no estimate of the time: it is measured on this machine's cores, and this profile draws elsewhere"
 
 
@@ -149,7 +153,8 @@ def _planned(
     if found is None:
         every, seen = _sampled(loaded.recipe, ensemble)
         estimated, surveyed = min(every, SAMPLE) < every and loaded.recipe.grid.shape == "auto", every
-        Skipped(n, loaded.recipe.ensemble.bad_frames, dict(seen.bad)).check()  # the rest can only add to them
+        drawn = MakingAverage.drawn(loaded.recipe, ensemble) if averages else n
+        Skipped(drawn, loaded.recipe.ensemble.bad_frames, dict(seen.bad)).check()  # the rest can only add to them
         ensemble, notes = informed(ensemble, seen), (*notes, *_on_bad(seen, min(every, SAMPLE)))
         layout = resolve.layout_of(loaded.recipe, ensemble, seen)
         left = list(range(layout.n_shards))

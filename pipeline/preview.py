@@ -9,13 +9,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from ..tasks.ensemble.groups import GROUP
 from ..tasks.errors import Problem, Refusal
 from ..tasks.pictures.arrangement import Panel, Strip, most_columns, sheet
 from ..tasks.pictures.contact_sheet import Caption, drawn
 from ..tasks.pictures.lettering import DPI, SOFTWARE, plain, write
 from ..tasks.pictures.quantities import Quantity, clock
 from ..tasks.pictures.views import AXES, Box, View, common_box
-from ..tasks.store.frames import Among, among, read_description
+from ..tasks.store.frames import Among, among, decoded, read_description
 from ..tasks.store.labels import read_labels
 from ..tasks.store.layout import StoreLayout, read_layout, run_folder
 from ..tasks.store.read import read_projection, read_region
@@ -71,8 +72,9 @@ def preview(
     has no such frame that is done, or the picture cannot be written there; `StoreDamage` for a shard that cannot be read,
     `OSError`.
     """
-    layout, _ = read_layout(store)
+    layout, attributes = read_layout(store)
     store = Path(os.path.realpath(store))  # its run's folder lies beside the store itself, not beside a link
+    average = attributes.get("product") is not None
     file = run_folder(store) / "preview.png" if to is None else to
     chosen = list(range(layout.n_frames) if choice is None else range(layout.n_frames)[choice])
     problems = [*_unfit(file, to is None, store), *_too_many(kind, columns, choice, chosen)]
@@ -86,13 +88,14 @@ def preview(
     frames = np.array([frame for frame in chosen if frame in found.done])
     if choice is None:
         frames = frames[np.linspace(0, len(frames) - 1, min(USUAL[kind], len(frames))).round().astype(int)]
-    label = _groups(store, frames) if kind == "sheet" else None
+    label = _groups(store, frames) if kind == "sheet" and not average else None
     sort = label is not None and choice is None  # who names frames has an order in mind
     if label is not None and sort:
         codes = label.values[frames]
         frames = frames[np.argsort(np.where(codes < 0, len(label.categories), codes), kind="stable")]
-    titles = _titles(store, [found.done[frame] for frame in frames.tolist()], frames.tolist(), label)
-    figure = _figure(store, layout, kind, frames.tolist(), titles, columns)
+    records = [found.done[frame] for frame in frames.tolist()]
+    titles = _names(store, frames) if average else _titles(store, records, frames.tolist(), label)
+    figure = _figure(store, layout, kind, frames.tolist(), titles, columns, average)
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     if to is None:
         file.parent.mkdir(exist_ok=True)  # a mean's, which no run has written to
@@ -106,7 +109,15 @@ def preview(
     return Previewed(file, kind, tuple(frames.tolist()), layout.n_frames, left_out, by)
 
 
-def _figure(store: Path, layout: StoreLayout, kind: Kind, frames: list[int], titles: list[tuple[str, ...]], columns: int | None):
+def _figure(
+    store: Path,
+    layout: StoreLayout,
+    kind: Kind,
+    frames: list[int],
+    titles: list[tuple[str, ...]],
+    columns: int | None,
+    average: bool,
+):
     said = read_description(store)
     quantity = Quantity.of(said.meaning, said.units)
     grid, look = layout.grid, _slice_of if kind == "slices" else _projection
@@ -130,7 +141,9 @@ def _figure(store: Path, layout: StoreLayout, kind: Kind, frames: list[int], tit
         )
         sides = "central slices" if kind == "slices" else "projected along z, y and x"
     of = f" of {layout.n_frames:,}" if len(frames) < layout.n_frames else ""
-    caption = Caption(store.name, (quantity.name, f"{sides}; {many(len(frames), 'frame')}{of}"), FORMS)
+    # a mean's name does not say of what it is, and nobody needs its groups' numbers
+    heading, one = (f"{store.parent.name}/{store.name}", "group") if average else (store.name, "frame")
+    caption = Caption(heading, (quantity.name, f"{sides}; {many(len(frames), one)}{of}"), () if average else FORMS)
     return drawn(strips, grid.voxel_size, caption)
 
 
@@ -159,6 +172,12 @@ def _groups(store: Path, frames: np.ndarray) -> Label | None:
     few = (one for one in read_labels(store).columns if 0 < len(one.categories) <= CATEGORIES)
     fit = [one for one in few if len(set(one.values[frames].tolist())) > 1]
     return min(fit, key=lambda one: (one.name != "state", one.name), default=None)
+
+
+def _names(store: Path, frames: np.ndarray) -> list[tuple[str, ...]]:
+    """Of the groups of frames that an average is of."""
+    (label,) = (one for one in read_labels(store).columns if one.name == GROUP)
+    return [(plain(name if isinstance(name, str) else f"{name:g}"),) for name in decoded(label)[frames].tolist()]
 
 
 def _titles(store: Path, records: list[FrameRecord], frames: list[int], label: Label | None) -> list[tuple[str, ...]]:

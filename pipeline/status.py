@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,9 @@ from ..tasks.ensemble.base import BadFrames
 from ..tasks.errors import Problem, Refusal
 from ..tasks.render.certificate import relative
 from ..tasks.store import ledger, lock, products
-from ..tasks.store.layout import layout_of, read_layout, run_folder
+from ..tasks.store.layout import SUMS, layout_of, read_layout, run_folder
 from ..tasks.values import FrameStatus
-from ..workflows.averages.resume import FOLDER, LEFT_OUT, State, there
+from ..workflows.averages.resume import LEFT_OUT, State, there
 from ..workflows.averages.tree import Tree
 from .events.tally import ENDS
 from .skipped import Skipped
@@ -46,6 +47,8 @@ class Status:
     """The process that has the run lock, and its last sign of life."""
     groups: tuple[tuple[str, int], ...] | None = None
     """Of a finished average: (name, frames) of each."""
+    taking_its_place: dict[str, int] | None = None
+    """Frames by state of an average that was begun with --overwrite and is not whole yet; all else here is of what is there."""
     verified: dict[str, Any] | None = None
     """What the last whole `verify --deep` came to: `when`, `damaged` (how many findings), `shards` and more."""
 
@@ -61,8 +64,12 @@ def status(store: Path) -> Status:
     if (average := _average(store, held_by)) is not None:
         return average
     if held_by is not None and not store.exists():
-        fix = "look again in a moment: a run looks at its ensemble first; `log.txt` beside the lock says how far it is"
-        raise Refusal(Problem("the store is not there yet", str(store), f"a run that begins it: {held_by}", "a store", fix))
+        if _runs(store):
+            got, fix = f"a run that begins it: {held_by}", "look again in a moment: a run looks at its ensemble first; "
+            fix += "`log.txt` beside the lock says how far it is"
+        else:
+            got, fix = f"a run that ended, or fell silent, before it began one: {held_by}", "the same `cryovox run` once more"
+        raise Refusal(Problem("the store is not there yet", str(store), got, "a store", fix))
     layout, attributes = read_layout(store)
     found = ledger.survey(store, layout)
     certificate = attributes.get("certificate")
@@ -73,7 +80,7 @@ def status(store: Path) -> Status:
     return Status(
         store=store,
         complete=bool(attributes["complete"]) and not found.todo,
-        frames={state.name.lower(): found.frames[state] for state in FrameStatus},
+        frames=_by_name(found.frames),
         bytes=found.size,
         dense_bytes=layout.dense_bytes,
         frames_per_second=progress.get("frames_per_second"),
@@ -96,7 +103,7 @@ def _average(store: Path, held_by: str | None) -> Status | None:
     damaged, size, dense = tuple(problem.what for problem in at.problems), 0, 0
     if at.state is State.BEGUN:
         assert at.begun is not None
-        frames, left_out, size = _summed(run_folder(store) / FOLDER / at.begun["files"], at.begun["sizes"])
+        frames, left_out, size = _summed(run_folder(store) / SUMS / at.begun["files"], at.begun["sizes"])
         one = replace(layout_of(at.begun["ensemble"]), n_frames=len(at.begun["sizes"]))
         dense = len(products.PRODUCTS) * one.dense_bytes
     else:
@@ -108,11 +115,14 @@ def _average(store: Path, held_by: str | None) -> Status | None:
                 found = ledger.survey(store / name, layout)
                 size, dense = size + found.size, dense + layout.dense_bytes
                 damaged += tuple(f"{name}: {problem.what}" for problem in found.damaged.values())
-    n = sum(frames.values())
+    n, new = sum(frames.values()), None
+    if at.begun is not None and at.state is not State.BEGUN:
+        states, out, _ = _summed(run_folder(store) / SUMS / at.begun["files"], at.begun["sizes"])
+        new = {**_by_name(states), "skipped": len(out)}
     return Status(
         store=store,
         complete=at.state is State.WHOLE and not damaged,
-        frames={**{state.name.lower(): frames.get(state, 0) for state in FrameStatus}, "skipped": len(left_out)},
+        frames={**_by_name(frames), "skipped": len(left_out)},
         bytes=size,
         dense_bytes=dense,
         frames_per_second=progress.get("frames_per_second"),
@@ -122,7 +132,12 @@ def _average(store: Path, held_by: str | None) -> Status | None:
         skipped=tuple(Skipped(n + len(left_out), BadFrames(), left_out, where=LEFT_OUT).lines()),
         held_by=held_by,
         groups=tuple((group["group"], group["frames"]) for group in said["groups"]) if said else None,
+        taking_its_place=new,
     )
+
+
+def _by_name(frames: Mapping[FrameStatus, int]) -> dict[str, int]:
+    return {state.name.lower(): frames.get(state, 0) for state in FrameStatus}
 
 
 def _summed(folder: Path, sizes: list[int]) -> tuple[dict[FrameStatus, int], dict[int, str], int]:
@@ -148,10 +163,15 @@ def _state(store: Path, progress: dict[str, Any]) -> str | None:
     state = progress.get("state")
     if state is None or state in ENDS:
         return state
+    return state if _runs(store) else "killed"
+
+
+def _runs(store: Path) -> bool:
+    """Whether somebody lives who holds the lock."""
     try:
-        return state if lock.is_held(run_folder(store)) else "killed"
+        return lock.is_held(run_folder(store))
     except Refusal:
-        return "killed"
+        return False
 
 
 def _said(file: Path) -> dict[str, Any]:

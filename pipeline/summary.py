@@ -50,10 +50,13 @@ def outcome_lines(outcome: "Outcome") -> Iterator[str]:
         yield f"mass         Σ potential·h³ within {proof.mass_error:.1e} of the analytic mass in the box, in every frame"
     if proof.lost is not None and proof.lost > 1e-3:
         yield f"outside      up to {proof.lost:.1%} of a frame's mass (`frame/lost`): pad the box if that is not meant"
+    before = ", before it is rounded" if outcome.rounded else ""
     yield (
         f"certificate  relative L2 error {proof.relative_l2:.1e}, largest error {proof.largest_error:.1e} of the largest value "
-        f"({proof.voxels} voxels of {proof.frames} frames against {proof.against}; asked for {proof.tolerance:g})"
+        f"({proof.voxels} voxels of {proof.frames} frames against {proof.against}; asked for {proof.tolerance:g}{before})"
     )
+    if outcome.rounded:
+        yield f"rounding     to {outcome.rounded}"
     yield f"picture      {_short(outcome.picture)}"
     yield f"report       {_short(run_folder(outcome.store) / 'report.html')}"
     yield ""
@@ -205,7 +208,9 @@ def _predicted(bench: "Bench") -> Iterator[str]:
 def status_lines(status: "Status") -> Iterator[str]:
     """How far a store is."""
     yield f"store        {_short(status.store)}{'' if status.complete else ' (not complete)'}"
-    yield "frames       " + ", ".join(f"{count} {state}" for state, count in status.frames.items() if count)
+    yield f"frames       {_states(status.frames)}"
+    if (new := status.taking_its_place) is not None:
+        yield f"{'':<12} a new average takes its place once it is whole: {_states(new)}"
     if status.groups is not None:
         some = ", ".join(f"{name} ({count} frames)" for name, count in status.groups[:GROUPS])
         more = f" and {len(status.groups) - GROUPS} more" if len(status.groups) > GROUPS else ""
@@ -231,7 +236,7 @@ def status_lines(status: "Status") -> Iterator[str]:
 def verify_lines(found: "Verified", advice: bool = True) -> Iterator[str]:
     """What was looked at, and every damage by name."""
     yield f"store        {_short(found.store)}{'' if found.complete else ' (not complete)'}"
-    yield "frames       " + ", ".join(f"{count} {state}" for state, count in found.frames.items() if count)
+    yield f"frames       {_states(found.frames)}"
     what = "every byte" if found.deep else "sizes, records and metadata; no voxel, which --deep does"
     more = f"; {found.remembered} shards were good in the pass that this one goes on with" if found.remembered else ""
     yield f"looked at    {what}: {size(found.bytes_read)} in {duration(found.seconds)}{more}"
@@ -267,6 +272,10 @@ def repair_lines(done: "Repaired") -> Iterator[str]:
         yield ""
         yield "repaired; now:"
         yield from verify_lines(done.after)
+
+
+def _states(frames: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in frames.items() if count)
 
 
 def _grid(layout: StoreLayout) -> str:

@@ -32,6 +32,11 @@ def inputs_of(recipe: Recipe) -> dict[str, Any]:
     return {key: _each(value, short) for key, value in found.items()}
 
 
+def names_in(inputs: dict[str, Any]) -> list[str]:
+    """All names in what `inputs_of` gave."""
+    return [path for value in inputs.values() for path in _paths(value)]
+
+
 def with_inputs(decided: dict[str, Any], inputs: dict[str, Any], store: str, skipped: bool) -> dict[str, Any]:
     """The plain recipe of what a store says: `decided` is its `recipe` attribute, `inputs` what `inputs_of` gave.
 

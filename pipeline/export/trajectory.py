@@ -126,6 +126,9 @@ def placed(store: Path, file: Path, choice: slice, begun: bool = False) -> Place
     """
     store = Path(os.path.realpath(store))  # its run's folder lies beside the store itself, not beside a link
     layout, attributes = read_layout(store)
+    if (product := attributes.get("product")) is not None:
+        fix = "export its volumes (--to), or the atoms of a store of its frames"
+        raise Refusal(Problem(f"the {product} of an average has no atoms", str(store), f"a {product}", "a store of frames", fix))
     loaded = remembered(store, takes_inputs=False)
     _free(file, begun)
     recipe = loaded.recipe

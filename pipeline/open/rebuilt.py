@@ -10,12 +10,15 @@ from ...tasks.store.frames import read_statuses
 from ...tasks.store.layout import read_layout
 from ...tasks.values import FrameStatus
 from ...workflows import resume
-from ...workflows.inputs import placed, with_inputs
+from ...workflows.inputs import names_in, placed, with_inputs
 from ...workflows.recipe import DecoderRecipe, Recipe, differing, recipe_kind, store_deciding, to_plain
 from ..documents.document import Document
 from ..documents.recipe import LoadedRecipe
 from ..documents.settings import validated
 from ..inputs import remembered
+
+GLOB = {*"*?["}
+"""A name with one of these stands for many."""
 
 
 def rebuilt(store: Path, inputs: Path | None = None) -> LoadedRecipe:
@@ -44,6 +47,11 @@ def rebuilt(store: Path, inputs: Path | None = None) -> LoadedRecipe:
         raise Refusal(Problem(what, str(store), "a store of an earlier cryovox", fix=fix))
     if not inputs.is_dir():
         raise Refusal(Problem("there is no such folder", "--inputs", str(inputs), "the folder that the inputs lie in"))
+    names = names_in(attributes["inputs"])
+    if missing := [name for name in names if not (GLOB & set(name) or (inputs / name).exists())]:
+        what, got = "not all of the store's inputs are in this folder", f"no {', no '.join(missing)}"
+        fix = "name the folder from which all of them can be found, under these names"
+        raise Refusal(Problem(what, f"--inputs {inputs}", got, ", ".join(names), fix))
     skipped = bool((read_statuses(store) == FrameStatus.SKIPPED).any())
     plain = with_inputs(then, attributes["inputs"], str(store), skipped)
     recipe: Recipe = validated(recipe_kind(plain), Document(str(store / "zarr.json"), plain, {}))

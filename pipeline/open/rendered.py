@@ -27,6 +27,8 @@ class Rendered(Source):
     """The volumes of a job, whose store need not be there. `kept_bytes`: of drawn volumes that a process holds for the next who
     asks."""
 
+    lacks = "; times, poses, sums and masses are known of stored volumes alone"
+
     def __init__(self, job: Job, meaning: Meaning, kept_bytes: int):
         self.job, self.layout, self.kept_bytes = job, job.layout, kept_bytes
         self.units, self.meaning = meaning.units, f"{meaning.quantity}, {meaning.voxel}"

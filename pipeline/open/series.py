@@ -102,7 +102,8 @@ class VolumeSeries:
         (ps), `status`, `source_file`, `source_frame`, `rotation` (n, 3, 3), `translation` (Å), `sum`, `min`, `max`, `mass` …, and
         every label, text as text (a label whose name is taken has `label_` in front). As it was when first asked for. Volumes on
         demand know their sources and labels alone: no `t`."""
-        table = {"frame": self._numbers} | {name: column[self._numbers] for name, column in self.source.table().items()}
+        table = _Columns(self.source.lacks)
+        table |= {"frame": self._numbers} | {name: column[self._numbers] for name, column in self.source.table().items()}
         for column in table.values():
             column.flags.writeable = False
         return table
@@ -174,7 +175,7 @@ class VolumeSeries:
 
         return as_xarray(self, frames_per_chunk)
 
-    def dataset(self, form: str = "dense", labels: Iterable[str] = (), **others: Any) -> "VolumeDataset":
+    def dataset(self, form: str = "dense", labels: str | Iterable[str] = (), **others: Any) -> "VolumeDataset":
         """A map-style dataset for training: see `VolumeDataset`."""
         from .training import VolumeDataset
 
@@ -201,6 +202,16 @@ class VolumeSeries:
         if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
             raise IndexError(f"frames are chosen by whole numbers, got {chosen.dtype} of shape {chosen.shape}")
         return _inside(chosen.astype(np.int64), n)
+
+
+class _Columns(dict[str, np.ndarray]):
+    """Of the frames."""
+
+    def __init__(self, lacks: str):
+        self._lacks = lacks
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise KeyError(f"no column {name!r} of the frames: there are {', '.join(self)}{self._lacks}")
 
 
 def _is_number(key: Any) -> bool:

@@ -21,6 +21,8 @@ class Source(ABC):
     """Of `t`: picosecond; empty where it is the number of the frame."""
     meaning: str
     """What a voxel is, in one sentence."""
+    lacks: str = ""
+    """Why the table has not every column of a store, where it has not."""
 
     @property
     @abstractmethod

@@ -40,7 +40,7 @@ class VolumeDataset:
     not there.
     """
 
-    def __init__(self, series: "VolumeSeries", form: str = "dense", labels: Iterable[str] = (), scale: float = 1.0):
+    def __init__(self, series: "VolumeSeries", form: str = "dense", labels: str | Iterable[str] = (), scale: float = 1.0):
         if form not in FORMS:
             raise ValueError(f"form is one of {', '.join(FORMS)}, got {form!r}")
         if len(missing := np.setdiff1d(np.arange(len(series)), series.done)):
@@ -48,8 +48,8 @@ class VolumeDataset:
             raise ValueError(
                 f"frame {missing[0]}{more} of {series.source.name} cannot be read; `volumes.select(volumes.done)` has the others"
             )
-        self.series, self.form, self.scale = series, form, scale
-        self.labels, self.categories = _columns(series, tuple(labels))
+        self.series, self.form, self.scale = series, form, float(scale)
+        self.labels, self.categories = _columns(series, (labels,) if isinstance(labels, str) else tuple(labels))
 
     def __len__(self) -> int:
         return len(self.series)
@@ -177,8 +177,6 @@ def _columns(series: "VolumeSeries", names: tuple[str, ...]) -> tuple[dict[str, 
     categories: dict[str, tuple[str, ...]] = {}
     known = series.source.categories() if names else {}
     for name in names:
-        if name not in series.frames:
-            raise KeyError(f"no column {name!r} of the frames: there are {', '.join(series.frames)}")
         column = series.frames[name]
         if column.dtype.kind == "U":
             # the store's own, so that a class has one number in every selection

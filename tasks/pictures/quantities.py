@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_RESCALED = "angstrom^-2"
+_ANGSTROM = "angstrom^"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _CLOCKS = ((1e7, 1e6, "µs"), (1e4, 1e3, "ns"), (0.0, 1.0, "ps"))
 """(largest time from which it is used, ps a unit, name)."""
 
@@ -26,14 +27,19 @@ class Quantity:
     @property
     def voxel(self) -> str:
         """Unit of a voxel, for a scale."""
-        return "Å⁻²" if self.units == _RESCALED else self.units or "no unit"
+        return self._angstrom(0) or self.units or "no unit"
 
     @property
     def projection(self) -> str:
         """Unit of a sum of voxels along an axis times the voxel size in Å."""
-        if self.units == _RESCALED:
-            return "Å⁻¹"
-        return f"{self.units} × Å" if self.units else "value × Å"
+        return self._angstrom(1) or (f"{self.units} × Å" if self.units else "value × Å")
+
+    def _angstrom(self, times: int) -> str:
+        """So many Å times the voxel's unit, where that is a power of Å; else nothing."""
+        head, _, power = self.units.rpartition(_ANGSTROM)
+        if head or not power.removeprefix("-").isdigit() or int(power) + times in (0, 1):
+            return ""
+        return f"Å{int(power) + times}".translate(_RAISED)
 
 
 def clock(times: Sequence[float]) -> list[str]:

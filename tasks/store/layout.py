@@ -193,6 +193,8 @@ def shared_by(grid: VoxelGrid, n_frames: int) -> int:
 
 PRODUCTS = ("mean", "variance")
 """Stores that are made of an ensemble's volumes, side by side in one Zarr group (`products.py`)."""
+SUMS, BEGUN = "average", "begun.json"
+"""In the run's folder, what is summed up for them; the file there says of what, and is there until both are."""
 
 
 def run_folder(path: Path) -> Path:
@@ -306,10 +308,17 @@ def not_ours(path: Path, got: str) -> Problem:
     if stores:
         fix = f"name one of its stores: {' or '.join(stores)}"
         return Problem("this is an average, which holds two stores", str(path), "their group", "a store", fix)
+    if not os.path.lexists(path):
+        average = path.parent if path.name in PRODUCTS else path
+        if not os.path.lexists(average) and (run_folder(average) / SUMS / BEGUN).is_file():
+            fix = f"the same `cryovox run` goes on with it; `cryovox status {average.name}` says how far it is"
+            return Problem("the average is not finished", str(path), "sums of some of its frames", "mean and variance", fix)
+        fix = "name the folder that `cryovox run` wrote, its recipe's `store.path`"
+        return Problem("there is no cryovox store", str(path), "nothing is there", "a store, finished or not", fix)
     return Problem(
         what="this is not a cryovox store",
         where=str(path),
-        got=got if os.path.lexists(path) else "nothing is there",
+        got=got,
         wanted="a folder that is not there yet, or a store that cryovox began",
         fix="name the folder that `cryovox run` wrote; as an output, choose another `store.path` or move what is there away",
     )

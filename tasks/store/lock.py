@@ -121,7 +121,10 @@ def is_held(run_folder: Path) -> bool:
 def holder(run_folder: Path) -> str | None:
     """Who has the lock, dead or alive, in words; None where nobody has. Raises `Refusal` for what is no lock."""
     owner = _read(_file(run_folder))
-    return None if owner is None else _named(owner, _silence(_file(run_folder)))
+    if owner is None:
+        return None
+    ended = "; it has ended, and the next run takes over" if _surely_dead(owner, _myself()) else ""
+    return _named(owner, _silence(_file(run_folder))) + ended
 
 
 def _take_over(run_folder: Path, holder: Owner, owner: Owner, mine: Path, by_hand: bool) -> None:

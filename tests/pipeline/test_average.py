@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -74,6 +75,10 @@ def test_status_verify_plan_and_readers_know_it(golden, inside, planned, digests
     assert plan.returncode == 0, plan.stderr
     assert "0 left to do" in plan.stdout
     assert "mean and variance of: closed, open" in plan.stdout
+    assert "--set workflow=volumes --set average=null" in plan.stdout
+    volumes = planned("r.yaml", "--set", "workflow=volumes", "--set", "average=null", "--set", "store.path=b.zarr", cwd=folder)
+    assert volumes.returncode == 0, volumes.stderr
+    assert "98; 98 left to do" in volumes.stdout
     assert digests(folder / "a.zarr") == files  # nobody who looked has left anything there
     mean = read_frames(folder / "a.zarr" / "mean", [0, 1])
     assert np.isfinite(mean).all()
@@ -98,6 +103,9 @@ def test_its_mean_is_shown_and_exported_as_a_store_is(golden, cryovox, inside, d
     mean = read_frames(folder / "a.zarr" / "mean", [0, 1])
     for row, voxels in zip(rows, mean, strict=True):
         np.testing.assert_array_equal(mrcfile.read(tmp_path / "maps" / row["volume"]), voxels)
+    atoms = inside("export", "a.zarr/mean", "--trajectory", tmp_path / "a.dcd", cwd=folder)
+    assert atoms.returncode == 2
+    assert "the mean of an average has no atoms" in atoms.stderr
     # the average's own folders take neither
     for words in (("preview", "a.zarr/mean", "--to", "a.zarr/x.png"), ("export", "a.zarr/mean", "--to", "a.zarr.run/x")):
         assert inside(*words, cwd=folder).returncode == 2
@@ -249,6 +257,9 @@ def test_killed_in_any_phase_it_goes_on_to_the_same_bytes(tmp_path, made, cryovo
     assert sum(said["frames"].values()) == 98
     assert said["complete"] == there
     assert said["run_state"] == "killed"
+    if not there:
+        for words in (("verify", "a.zarr"), ("preview", "a.zarr/mean")):
+            assert "the average is not finished" in inside(*words, cwd=folder).stderr
     done = cryovox("run", "r.yaml", "--cluster", "./2.yaml", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert digests(folder / "a.zarr") == golden[1]
@@ -289,6 +300,9 @@ def test_a_replacement_that_is_killed_goes_on_without_overwrite(tmp_path, made, 
     killed = struck(folder, PHASES["merge"], ["signal", "SIGKILL", "group"], "--overwrite")
     assert killed == -signal.SIGKILL, (folder / "output.txt").read_text()
     assert digests(folder / "a.zarr") == old
+    told = inside("status", "a.zarr", cwd=folder).stdout
+    assert "frames       98 done\n" in told
+    assert re.search(r"a new average takes its place once it is whole: (\d+ pending, )?\d+ done\n", told)
     kept = inside("run", "r.yaml", "--set", "average.weight=null", "--set", "average.by=null", cwd=folder)
     assert kept.returncode == 2
     done = cryovox("run", "r.yaml", "--cluster", "./2.yaml", cwd=folder)

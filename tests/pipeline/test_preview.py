@@ -57,11 +57,13 @@ def written(
     labels: Labels | None = None,
     skipped: tuple[int, ...] = (),
     until: int | None = None,
+    product: str | None = None,
 ) -> None:
     """A store of these volumes, not closed; frames from `until` on are pending."""
     layout = StoreLayout(VoxelGrid(volumes.shape[1:], H), len(volumes), "float32", 1)
-    path.with_name(f"{path.name}.run").mkdir()
-    template.create(Writer.begin(path, "run"), template.Beginning(layout, {"recipe": {}}, meaning, labels=labels))
+    path.with_name(f"{path.name}.run").mkdir(parents=True)
+    attributes = {"recipe": {}} | ({} if product is None else {"product": product})
+    template.create(Writer.begin(path, "run"), template.Beginning(layout, attributes, meaning, labels=labels))
     eye = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     for i, volume in enumerate(volumes[:until]):
         bad = i in skipped
@@ -165,6 +167,19 @@ def test_a_frame_that_is_not_done_is_not_drawn_but_said(store, look):
 def test_titles_say_number_time_and_category(store, look):
     assert {"frame 1 · 2.5 ps · closed", "frame 5 · 12.5 ps · –"} <= set(look(store).texts)
     assert "frame 1 · 2.5 ps" in look(store, slice(1, 2), kind="slices").texts
+
+
+@pytest.mark.parametrize("kind", ["sheet", "slices"])
+@pytest.mark.parametrize(
+    ("group", "names"), [(Label("group", np.arange(2), STATES), STATES), (Label("group", np.array([1.0, 2.5])), ("1", "2.5"))]
+)
+def test_a_mean_is_shown_with_its_groups_by_name(tmp_path, look, kind, group, names):
+    written(tmp_path / "a.zarr" / "mean", volumes_of(2), labels=Labels((group,)), product="mean")
+    drawn = look(tmp_path / "a.zarr" / "mean", kind=kind, to=tmp_path / "mean.png")
+    assert set(names) <= set(drawn.texts)
+    assert "a.zarr/mean" in drawn.texts
+    assert any(text.endswith("; 2 groups") for text in drawn.texts)
+    assert not any("frame" in text for text in drawn.texts)
 
 
 @pytest.mark.parametrize(

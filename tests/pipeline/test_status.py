@@ -1,6 +1,8 @@
 """`cryovox status` names who holds a store, says what the last deep look came to, and knows a store that is about to be."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -75,3 +77,16 @@ def test_a_store_that_a_run_is_about_to_begin_is_not_there_yet(tmp_path):
     with lock.acquire(tmp_path / "a.zarr.run"), pytest.raises(Refusal, match="not there yet") as caught:
         status(tmp_path / "a.zarr")
     assert f"process {os.getpid()}" in caught.value.problems[0].got
+    assert "look again" in caught.value.problems[0].fix
+
+
+def test_a_run_that_died_before_there_was_a_store_is_not_waited_for(tmp_path):
+    code = "import os, signal, sys; from pathlib import Path; from cryovox.tasks.store import lock\n"
+    code += "held = lock.acquire(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.zarr.run"], check=False)
+    with pytest.raises(Refusal, match="not there yet") as caught:
+        status(tmp_path / "a.zarr")
+    (problem,) = caught.value.problems
+    assert "a run that ended" in problem.got
+    assert "it has ended" in problem.got
+    assert "look again" not in problem.fix

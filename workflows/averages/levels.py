@@ -16,14 +16,14 @@ from pathlib import Path
 from ...tasks.ensemble.groups import groups_of
 from ...tasks.errors import Problem, StoreDamage
 from ...tasks.store import ledger, products
-from ...tasks.store.layout import plain_layout, read_layout, run_folder
+from ...tasks.store.layout import BEGUN, SUMS, plain_layout, read_layout, run_folder
 from ..base import Session
 from ..job import Job
 from ..provenance import code_digest, versions
 from ..recipe import averaging, sources_of, store_deciding
 from . import room
 from .files import Average
-from .resume import ANEW, BEGUN, FOLDER
+from .resume import ANEW
 from .tree import Node
 
 MADE_OF = ("workflow", "store")
@@ -87,7 +87,7 @@ def begin(average: Average, replace: bool = False) -> None:
 
 def tidy(job: Job) -> None:
     """Nothing of the parts is kept, once the average is in place or another store is. Raises as `Writer.write` does."""
-    _away(job, run_folder(job.store) / FOLDER)
+    _away(job, run_folder(job.store) / SUMS)
 
 
 def _away(job: Job, folder: Path) -> None:
@@ -103,7 +103,7 @@ def average_of(job: Job) -> Average:
     settings = averaging(job.recipe)
     assert settings is not None
     groups = groups_of(settings, job.ensemble.labels, job.ensemble.n_frames)
-    return Average(job, groups, run_folder(job.store) / FOLDER / _key(job))
+    return Average(job, groups, run_folder(job.store) / SUMS / _key(job))
 
 
 def work(average: Average) -> list[Level]:

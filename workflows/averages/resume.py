@@ -10,15 +10,10 @@ from typing import Any
 
 from ...tasks.errors import Problem, Refusal, StoreDamage
 from ...tasks.store import products
-from ...tasks.store.layout import StoreLayout, layout_of, own_attributes, read_layout, run_folder
+from ...tasks.store.layout import BEGUN, SUMS, StoreLayout, layout_of, own_attributes, read_layout, run_folder
 from ..recipe import Recipe, differing, store_deciding
 from ..resume import begun_with, same_recipe
 
-FOLDER = "average"
-"""In the run's folder."""
-BEGUN = "begun.json"
-"""There: of which recipe and which inputs the average is, its grid, the frames of its groups, the folder of its files, and
-whether it `replaces` what is at the store's path."""
 LEFT_OUT = "in the average's own `zarr.json`, once it is whole"
 """Where frames that were left out are named."""
 ANEW = "make it anew: the same `cryovox run` with --overwrite"
@@ -118,9 +113,13 @@ def is_product(store: Path) -> bool:
 
 
 def _begun(folder: Path) -> dict[str, Any] | None:
-    """What an average that is not finished said when it was begun, where one was; `folder` is the run's."""
+    """What an average that is not finished said when it was begun, where one was; `folder` is the run's.
+
+    Of which recipe and which inputs it is, its grid, the frames of its groups, the folder of its files, and whether it `replaces`
+    what is at the store's path.
+    """
     try:
-        return json.loads((folder / FOLDER / BEGUN).read_text("utf-8"))
+        return json.loads((folder / SUMS / BEGUN).read_text("utf-8"))
     except (OSError, ValueError):  # as good as none: it is written before the first part
         return None
 

@@ -128,6 +128,8 @@ def test_the_lazy_array_is_drawn_block_by_block(tmp_path, quickstart, monkeypatc
     assert array.numblocks == (3, 1, 1, 1)
     assert array[4].compute(scheduler="threads").tobytes() == volumes[4].tobytes()
     assert volumes.frames["source_frame"].tolist() == [0, 20, 40, 60, 80]
+    with pytest.raises(KeyError, match=r"no column 't' of the frames.*known of stored volumes alone"):
+        volumes.frames["t"]
     dataset = volumes.to_xarray()
     assert dataset["potential"][3].values.tobytes() == volumes[3].tobytes()
     # when a frame was is known once it is read: until then frames are counted, and nobody calls that a time

@@ -54,6 +54,14 @@ def test_the_store_alone_and_its_inputs_are_enough(folder, inside, tmp_path, qui
         assert "where:" in done.stderr
 
 
+def test_inputs_that_are_not_all_there_are_named(folder, inside, tmp_path, quickstart):
+    shutil.copy(quickstart / "adk.pdb", tmp_path)
+    done = inside("reproduce", folder / "out.zarr", "--inputs", tmp_path, cwd=folder)
+    assert done.returncode == 2
+    assert "not all of the store's inputs are in this folder" in done.stderr
+    assert "no adk.xtc, no labels.csv" in done.stderr
+
+
 def test_other_inputs_are_refused_by_name(folder, inside, tmp_path, quickstart):
     for file in (quickstart / "adk.pdb", quickstart / "adk.xtc", folder / "labels.csv"):
         shutil.copy(file, tmp_path)

@@ -96,7 +96,7 @@ def test_batches_come_in_their_order_and_whole(folder, dense):
 
 def test_a_class_has_one_number_in_every_selection(folder):
     volumes = cryovox.open_store(folder / "out.zarr")
-    opened = volumes.select(volumes.frames["state"] == "open").dataset(labels=["state"])
+    opened = volumes.select(volumes.frames["state"] == "open").dataset(labels="state")
     assert opened.categories["state"] == ("closed", "open")
     assert opened[0]["state"] == 1
     assert volumes.select([0]).dataset(labels=["state"])[0]["state"] == -1

@@ -10,7 +10,13 @@ from cryovox.tasks.store.layout import AVERAGES, MAP
 
 @pytest.mark.parametrize(
     ("units", "voxel", "projection"),
-    [("angstrom^-2", "Å⁻²", "Å⁻¹"), ("", "no unit", "value × Å"), ("volt", "volt", "volt × Å")],
+    [
+        ("angstrom^-2", "Å⁻²", "Å⁻¹"),
+        ("angstrom^-4", "Å⁻⁴", "Å⁻³"),
+        ("", "no unit", "value × Å"),
+        ("volt", "volt", "volt × Å"),
+        ("angstrom^2 s", "angstrom^2 s", "angstrom^2 s × Å"),
+    ],
 )
 def test_a_projection_has_the_voxels_unit_times_angstrom(units, voxel, projection):
     quantity = Quantity("q", units)

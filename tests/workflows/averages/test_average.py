@@ -18,7 +18,7 @@ from cryovox.tasks.errors import FrameFault, Refusal, StoreDamage
 from cryovox.tasks.render.base import CertificateSettings
 from cryovox.tasks.store import ledger, products
 from cryovox.tasks.store.labels import read_labels
-from cryovox.tasks.store.layout import StoreSettings, read_layout, run_folder
+from cryovox.tasks.store.layout import SUMS, StoreSettings, read_layout, run_folder
 from cryovox.tasks.store.mrc import write_array_to_mrc
 from cryovox.tasks.store.read import read_attributes, read_frames
 from cryovox.tasks.store.verify import Count, ground, quick
@@ -147,7 +147,7 @@ def test_killed_after_every_step_no_byte_differs_and_nothing_is_done_twice(avera
     run.end()
     assert files(store) == golden
     assert done == [0] * len(run.average.tree.levels[0])  # each with the merges that it made possible
-    assert not (run_folder(store) / average_resume.FOLDER).exists()
+    assert not (run_folder(store) / SUMS).exists()
 
 
 @pytest.mark.parametrize(

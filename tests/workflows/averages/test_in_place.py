@@ -10,11 +10,11 @@ import pytest
 from cryovox.tasks.errors import LockLost, Refusal, StoreDamage
 from cryovox.tasks.store import products
 from cryovox.tasks.store.atomic import Writer
-from cryovox.tasks.store.layout import StoreSettings, run_folder
+from cryovox.tasks.store.layout import SUMS, StoreSettings, run_folder
 from cryovox.tasks.store.lock import acquire
 from cryovox.workflows.averages import levels
 from cryovox.workflows.averages.finish import finish
-from cryovox.workflows.averages.resume import FOLDER, State, existing, may_give_way, replacing, there
+from cryovox.workflows.averages.resume import State, existing, may_give_way, replacing, there
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -70,7 +70,7 @@ def test_a_refused_overwrite_leaves_the_average_as_it_is(averaging, labelled, be
             begin_average(averaging("weight"), labelled, store, replace=True)
     assert files(store) == old
     assert there(store).begun is None
-    assert not (run_folder(store) / FOLDER).exists()
+    assert not (run_folder(store) / SUMS).exists()
 
 
 def test_where_the_new_one_cannot_be_put_the_old_one_comes_back(
