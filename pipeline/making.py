@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..tasks.ensemble.base import Ensemble
+from ..tasks.evenly import evenly
 from ..tasks.render.certificate import rounding
 from ..tasks.store.layout import StoreLayout, StoreSettings, run_folder
 from ..tasks.values import Receipt
@@ -137,7 +138,7 @@ def rounded(store: StoreSettings) -> str:
 
 def some_of(done: np.ndarray) -> list[int]:
     """At most `PICTURED` frames, evenly from the first to the last."""
-    return sorted(set(done[np.linspace(0, len(done) - 1, PICTURED).round().astype(int)].tolist()))
+    return done[evenly(len(done), PICTURED)].tolist()
 
 
 def draw(store: Path, frames: list[int], labels: list[str], voxel_size: float, title: str, unit: str, file: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..tasks.ensemble.base import Ensemble
 from ..tasks.ensemble.evidence import Finding
+from ..tasks.evenly import evenly
 from ..tasks.render.certificate import certified_frames
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
@@ -211,7 +212,7 @@ def _averaged(job: Job) -> Averaged:
 def _sampled(recipe: Recipe, ensemble: Ensemble) -> tuple[int, Survey]:
     """How many frames a run would look at for the grid, and what at most `SAMPLE` of them, spread evenly, show."""
     every = to_survey(recipe, ensemble)
-    frames = every[np.unique(np.linspace(0, len(every) - 1, min(len(every), SAMPLE)).round().astype(np.int64))]
+    frames = every[evenly(len(every), SAMPLE)]
     survey = FindExtents(recipe, ensemble, frames, "plan")
     with survey.open() as session:
         return len(every), merged(session.do(unit) for unit in survey.units)

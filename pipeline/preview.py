@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from ..tasks.ensemble.groups import GROUP
 from ..tasks.errors import Problem, Refusal
+from ..tasks.evenly import evenly
 from ..tasks.pictures.arrangement import Panel, Strip, most_columns, sheet
 from ..tasks.pictures.contact_sheet import Caption, drawn
 from ..tasks.pictures.lettering import DPI, SOFTWARE, plain, write
@@ -87,7 +88,7 @@ def preview(
         raise Refusal(Problem("there is no frame to show", str(store), got, "a frame that is done", fix))
     frames = np.array([frame for frame in chosen if frame in found.done])
     if choice is None:
-        frames = frames[np.linspace(0, len(frames) - 1, min(USUAL[kind], len(frames))).round().astype(int)]
+        frames = frames[evenly(len(frames), USUAL[kind])]
     label = _groups(store, frames) if kind == "sheet" and not average else None
     sort = label is not None and choice is None  # who names frames has an order in mind
     if label is not None and sort:

@@ -12,6 +12,7 @@ from ..tasks.ensemble.frames import TrajectoryEnsemble
 from ..tasks.ensemble.poses import TabulatedPoses
 from ..tasks.ensemble.sources import MANY, SourceFile, begins_as, identify_all
 from ..tasks.errors import Problem, Refusal
+from ..tasks.evenly import evenly
 from ..tasks.store import ledger
 from ..tasks.store.layout import StoreLayout
 from ..tasks.values import FrameStatus
@@ -93,7 +94,7 @@ def _changed(attributes: dict[str, Any], ensemble: TrajectoryEnsemble) -> str:
 def _moved(store: Path, layout: StoreLayout, recipe: Recipe, ensemble: TrajectoryEnsemble) -> Iterator[tuple[str, str]]:
     """Of a few frames, those that would be drawn in another pose or at another time."""
     with kind_of(recipe).frames(recipe, ensemble) as access:
-        for frame in np.unique(np.linspace(0, layout.n_frames - 1, COMPARED).round().astype(int)):
+        for frame in evenly(layout.n_frames, COMPARED):
             record = ledger.read(store, layout, int(frame) // layout.frames_per_shard)
             if record is None or record.frames[frame - record.first_frame].status is not FrameStatus.DONE:
                 continue

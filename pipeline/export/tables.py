@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...tasks.errors import Problem, StoreDamage
-from ...tasks.store.frames import read_description
+from ...tasks.store.frames import free_name, read_description
 from ...tasks.store.labels import read_labels
 from ...tasks.values import Label
 from .frames import Chosen
@@ -48,7 +48,7 @@ def frame_columns(store: Path, chosen: Chosen, files: Sequence[str], places: Seq
         what = "what the store says of its frames cannot be read"
         raise StoreDamage(Problem(what, str(store / "frame"), got, "as it was written", fix)) from error
     for name, values in known.items():
-        columns[_free(name, columns)] = values
+        columns[free_name(name, columns)] = values
     return columns
 
 
@@ -65,10 +65,3 @@ def csv_text(columns: Columns) -> str:
 def _values(label: Label, chosen: Chosen) -> list[str | int | float]:
     values = label.values[chosen.numbers].tolist()
     return [label.categories[value] if value >= 0 else "" for value in values] if label.categories else values
-
-
-def _free(name: str, columns: Columns) -> str:
-    taken = {column.lower() for column in columns}  # a STAR file's tags ignore case
-    while name.lower() in taken:
-        name = f"label_{name}"
-    return name

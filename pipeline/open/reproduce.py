@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...tasks.errors import Problem, Refusal
+from ...tasks.evenly import evenly
 from ...tasks.store.frames import read_statuses
 from ...tasks.store.layout import StoreLayout, read_layout, run_folder
 from ...tasks.store.read import read_bricks
@@ -107,7 +108,7 @@ def _chosen(store: Path, layout: StoreLayout, frames: Sequence[int] | slice | No
     if not done:
         raise Refusal(Problem("there is nothing to compare with", str(store), "no frame is done", fix="run the recipe first"))
     if frames is None:
-        return sorted({done[i] for i in np.linspace(0, len(done) - 1, min(SAMPLE, len(done))).round().astype(int)})
+        return [done[i] for i in evenly(len(done), SAMPLE)]
     asked = list(range(layout.n_frames)[frames]) if isinstance(frames, slice) else list(frames)
     if missing := sorted(set(asked) - set(done)):
         got = f"{len(missing)} of them are not done, the first is {missing[0]}"

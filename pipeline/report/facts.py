@@ -6,7 +6,6 @@ Every record is read once, and the voxels of six frames; the page itself is `pag
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from ...tasks.errors import Problem, StoreDamage
+from ...tasks.evenly import evenly
 from ...tasks.pictures.slices import Gallery, gallery
 from ...tasks.store import ledger
 from ...tasks.store.layout import StoreLayout, read_layout
@@ -184,7 +184,7 @@ def _pictures(
     middle = layout.grid.shape[0] // 2
     h, frames, lost = layout.grid.voxel_size, [], []
     projections, slices = [], []
-    for frame in _spread(done):
+    for frame in done[evenly(len(done), SHOWN)].tolist():
         try:
             projection = read_projection(store, frame) * h
             (central,) = read_region(store, [frame], (slice(middle, middle + 1), slice(None), slice(None)))
@@ -196,9 +196,3 @@ def _pictures(
         projections.append(projection)
         slices.append(central[0].astype(float))
     return tuple(frames), gallery(projections, slices, h) if frames else None, tuple(lost)
-
-
-def _spread(done: Int64[np.ndarray, " d"]) -> Iterator[int]:
-    """`SHOWN` of them, evenly from the first to the last."""
-    places = np.linspace(0, len(done) - 1, min(SHOWN, len(done))).round().astype(int)
-    yield from done[places].tolist()

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib
+import logging
 import os
 import signal
 import threading
@@ -27,12 +28,26 @@ def dask_setup(worker: Any) -> None:  # noqa: ARG001  (Dask's signature)
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    let_heartbeats_fail()
     _settle_the_device()
     if draws_on_cpu():
         claim_core()
     _remember_compiled_code()
     # imports of a second or more, made while the driver still reads its inputs
     threading.Thread(target=_warm_up, daemon=True).start()
+
+
+UNHEARD = "Failed to communicate with scheduler during heartbeat"
+
+
+def let_heartbeats_fail() -> None:
+    """One that is under way when a run ends its scheduler is no news, and Dask prints a traceback for it over the run's last
+    lines. Of a scheduler that is gone the worker learns, and says, at its connection."""
+    logging.getLogger("distributed.worker").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(UNHEARD)
 
 
 def draws_on_cpu() -> bool:

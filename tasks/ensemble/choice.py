@@ -8,6 +8,7 @@ from annotated_types import Ge
 from jaxtyping import Int64
 
 from ..errors import Problem, Refusal
+from ..evenly import evenly
 
 KEY = "ensemble.frames"
 
@@ -88,11 +89,6 @@ def candidates(choice: DiverseFrames, n: int) -> Int64[np.ndarray, " k"]:
         got, fix = f"`diverse: {choice.diverse}` of `of: {choice.of}`", f"`of: {min(n, 10 * choice.diverse)}`"
         raise Refusal(Problem("there are too few frames to choose from", f"{KEY}.of", got, "many more than are chosen", fix))
     return evenly(n, choice.of)
-
-
-def evenly(n: int, most: int) -> Int64[np.ndarray, " k"]:
-    """At most so many of the numbers below `n`, spread evenly; the first and the last are among them."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 
 def _empty(got: str, n: int) -> Problem:

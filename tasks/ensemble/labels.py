@@ -182,7 +182,9 @@ def _joined(
             return source_frames, []
         if n_rows == len(source_frames):
             return np.arange(n_rows), []
-        wanted = f"{n_source_frames}, one a frame of the source, or {len(source_frames)}, one a frame that is drawn"
+        wanted = f"{n_source_frames}, one a frame of the source"
+        if len(source_frames) != n_source_frames:
+            wanted += f", or {len(source_frames)}, one a frame that is drawn"
         fix = f"add a column `{JOIN}` with the number of each row's frame in the source, from 0"
         return source_frames, [
             Problem(

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ..errors import FrameFault, Problem
+from ..evenly import evenly
 from ..values import RawFrames
 from .census import Census
-from .choice import evenly
 from .frames import TrajectoryEnsemble
 from .lattice import usable
 from .placement import kabsch, place, posed

@@ -14,9 +14,10 @@ from jaxtyping import Float64, Int64
 
 from ..decoding.sandbox import Sandbox
 from ..errors import Problem, Refusal
+from ..evenly import evenly
 from ..values import Atoms, RawFrames
 from . import listing
-from .choice import DiverseFrames, candidates, chosen, evenly
+from .choice import DiverseFrames, candidates, chosen
 from .copies import copies_of
 from .elements import resolve
 from .frames import Identity, Part, Placement, Trajectory, TrajectoryEnsemble

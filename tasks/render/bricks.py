@@ -46,7 +46,8 @@ def why_not_numba() -> str | None:
 class BrickEngine:
     """Renders batches of frames on one grid.
 
-    `tolerance`: see `half_widths`; 0 draws every atom everywhere. `capacity`: bricks held at once; more are drawn in further
+    `tolerance`: share of an atom's mass, and of its L2 norm, that may lie outside the window it is drawn in; 0 draws every atom
+    everywhere. `capacity`: bricks held at once; more are drawn in further
     passes (by XLA: Numba holds all that a batch touches). `dtype`: of the arithmetic, float32 or float64 (which needs JAX's x64).
     `backend`: what draws; `auto` is Numba for float32 on a CPU, where it is usable, else XLA. Results do not depend on
     `capacity`, and on `backend` within the tolerance only. Raises `ValueError` for a tolerance outside 0…1, no capacity, another

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from ..evenly import evenly
 from ..grid import VoxelGrid
 from ..values import Accuracy, Bricks
 from .base import CertificateSettings, RenderSettings, ResampleSettings
@@ -24,7 +25,7 @@ def certified_frames(settings: CertificateSettings, n_frames: int) -> frozenset[
     """The frames to certify: spread evenly from the first to the last, a function of the recipe and the frame count alone."""
     if settings.frames == "all":
         return frozenset(range(n_frames))
-    return frozenset(np.linspace(0, n_frames - 1, min(settings.frames, n_frames)).round().astype(int).tolist())
+    return frozenset(evenly(n_frames, settings.frames).tolist())
 
 
 def accuracy(

@@ -65,7 +65,8 @@ class FourierSliceExtraction(AbstractSliceExtraction, strict=True):
 class FourierSplineSliceExtraction(AbstractSliceExtraction, strict=True):
     """The slice of a `FourierVoxelSplineVolume` by its cubic spline.
 
-    Accuracy for a smooth volume (as there): 1.3e-3 unpadded, 6e-5 with `pad_scale=2`, for 8 times the work of a linear slice.
+    Accuracy for a smooth volume (B = 200 Å² at 1 Å, relative L2): 1.3e-3 unpadded, 6e-5 with `pad_scale=2`, for 8 times the work
+    of a linear slice.
     """
 
     def plane(self, volume_representation: AbstractVolumeRepresentation) -> Complex[Array, "n n"]:

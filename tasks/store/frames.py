@@ -143,8 +143,9 @@ def categories_of(table: Collection[str], labels: Labels) -> dict[str, tuple[str
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """The name of a label among other columns."""
-    while name in TAKEN or name in taken:
+    """The name of a label among other columns; capitals make no difference, as in the tags of a STAR file."""
+    others = {one.lower() for one in (*TAKEN, *taken)}
+    while name.lower() in others:
         name = f"label_{name}"
     return name
 

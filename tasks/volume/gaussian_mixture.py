@@ -13,7 +13,7 @@ from .pose import AbstractPose, turned_points
 
 
 class GaussianMixtureVolume(AbstractAtomVolume, strict=True):
-    """U(r) = Σ_m Σ_k a_mk (2π v_mk)^(-3/2) exp(-|r - r_m|² / 2 v_mk), in Å⁻² (README.md beside this).
+    """U(r) = Σ_m Σ_k a_mk (2π v_mk)^(-3/2) exp(-|r - r_m|² / 2 v_mk), in Å⁻² (tasks/volume/README.md).
 
     `positions` (M, 3) Å; `amplitudes` Å and `variances` Å²: a scalar, (M,) or (M, K), broadcast together and kept as (M, K).
     Amplitudes may be negative. Raises `ValueError` for other shapes, a position that is not finite, or a variance that is

@@ -16,12 +16,10 @@ from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import CertificateSettings
 from cryovox.tasks.scattering.b_factors import BFactorSettings, ScatteringSettings
 from cryovox.tasks.store import ledger
-from cryovox.tasks.store.layout import StoreSettings, read_layout, run_folder
-from cryovox.tasks.store.lock import acquire
+from cryovox.tasks.store.layout import StoreSettings, read_layout
 from cryovox.tasks.store.read import read_frames
-from cryovox.workflows import growth, resolve, volumes
+from cryovox.workflows import volumes
 from cryovox.workflows.drawing import Extents
-from cryovox.workflows.kinds import open_ensemble
 from cryovox.workflows.recipe import TrajectoryRecipe
 
 GRID = GridSettings(shape=(16, 16, 16), voxel_size=6.0)
@@ -59,25 +57,14 @@ def recipe_of(coordinates="adk.xtc", more=None, **keys) -> TrajectoryRecipe:
     return TrajectoryRecipe(ensemble, StoreSettings("a.zarr"), grid=GRID, certificate=certificate, **keys)
 
 
-def carried_out(recipe, folder, extend=False):
+@pytest.fixture
+def carried_out(carry_out):
     """What `run` does with a store of its own; returns the shards that were made."""
-    store = folder / "a.zarr"
-    ensemble = open_ensemble(recipe, folder)
-    with acquire(run_folder(store)) as lock:
-        if extend:
-            before, attributes = read_layout(store)
-            layout = growth.grown(store, before, attributes, recipe, ensemble)
-            job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
-            volumes.grow(job, before)
-        else:
-            job = resolve.job_of(recipe, ensemble, resolve.layout_of(recipe, ensemble, BOX), store, lock.uuid)
-            volumes.begin(job)
-        workload, _ = volumes.work(job)
-        with workload.open() as session:
-            for unit in workload.units:
-                session.do(unit)
-        volumes.finish(job)
-    return list(workload.units)
+
+    def run(recipe, folder, extend=False):
+        return carry_out(recipe, folder, folder / "a.zarr", box=BOX, extend=extend).units
+
+    return run
 
 
 def shards(folder) -> dict[str, tuple[bytes, int]]:
@@ -85,7 +72,7 @@ def shards(folder) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.parametrize("first", [FIRST, FIRST + 1])
-def test_new_frames_join_and_old_ones_stay_untouched(folder, frames, first):
+def test_new_frames_join_and_old_ones_stay_untouched(carried_out, folder, frames, first):
     frames(first)
     carried_out(recipe_of(), folder)
     before = shards(folder)
@@ -106,7 +93,7 @@ def test_new_frames_join_and_old_ones_stay_untouched(folder, frames, first):
     np.testing.assert_array_equal(grown, read_frames(folder / "a.zarr", np.arange(ALL)))
 
 
-def test_new_files_join_behind_the_old_ones(folder, frames):
+def test_new_files_join_behind_the_old_ones(carried_out, folder, frames):
     frames(66, "1.xtc")
     recipe = recipe_of("*.xtc")
     carried_out(recipe, folder)
@@ -117,13 +104,13 @@ def test_new_files_join_behind_the_old_ones(folder, frames):
     assert [(f.source, f.source_frame) for r in records for f in r.frames] == [(i, j) for i in (0, 1) for j in range(66)]
 
 
-def test_more_of_the_same_file_may_be_taken(folder, frames):
+def test_more_of_the_same_file_may_be_taken(carried_out, folder, frames):
     frames(ALL)
     carried_out(recipe_of(more={"frames": FrameSlice(0, FIRST, 1)}), folder)
     assert carried_out(recipe_of(), folder, extend=True) == list(range(35, 45))
 
 
-def test_nothing_new_is_nothing_to_do(folder, frames):
+def test_nothing_new_is_nothing_to_do(carried_out, folder, frames):
     frames(FIRST)
     carried_out(recipe_of(), folder)
     tree = {p: p.read_bytes() for p in (folder / "a.zarr").rglob("*") if p.is_file()}
@@ -132,7 +119,7 @@ def test_nothing_new_is_nothing_to_do(folder, frames):
 
 
 @pytest.mark.parametrize("another", [False, True], ids=["the file grew", "another file"])
-def test_a_killed_extension_is_begun_once_more(folder, frames, monkeypatch, another):
+def test_a_killed_extension_is_begun_once_more(carried_out, folder, frames, monkeypatch, another):
     """Between any two of its files."""
     frames(FIRST + 1)
     recipe = recipe_of("*.xtc")
@@ -197,7 +184,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
-def test_anything_else_is_refused_and_changes_nothing(folder, frames, case):
+def test_anything_else_is_refused_and_changes_nothing(carried_out, folder, frames, case):
     change, keys, *words = case
     frames(FIRST)
     carried_out(recipe_of(), folder)

@@ -17,13 +17,13 @@ from cryovox.tasks.grid import GridSettings
 from cryovox.tasks.render.base import CertificateSettings
 from cryovox.tasks.store import ledger
 from cryovox.tasks.store.encoders import HostEncoder
-from cryovox.tasks.store.layout import StoreSettings, read_layout, run_folder
+from cryovox.tasks.store.layout import StoreSettings, run_folder
 from cryovox.tasks.store.lock import acquire
 from cryovox.tasks.store.rounding import kept
 from cryovox.tasks.store.scrub import scrub
 from cryovox.tasks.store.shard import write_levels
 from cryovox.tasks.store.verify import Count, ground, quick
-from cryovox.workflows import growth, rehearsal, resolve, shards, volumes
+from cryovox.workflows import rehearsal, resolve, shards, volumes
 from cryovox.workflows.drawing import Extents
 from cryovox.workflows.kinds import open_ensemble
 from cryovox.workflows.recipe import TrajectoryRecipe
@@ -161,7 +161,7 @@ def test_a_rehearsal_takes_its_levels_away(begun):
     assert files() == before
 
 
-def test_a_pyramid_grows_with_its_store(folder, quickstart, begun):
+def test_a_pyramid_grows_with_its_store(carry_out, folder, quickstart, begun):
     """From the middle of a shard on: what is made anew and what is new are those of a store that was made at once."""
     with open_frames(str(quickstart / "adk.xtc"), "xtc", None) as file:
         offsets = file.index().offsets
@@ -172,22 +172,7 @@ def test_a_pyramid_grows_with_its_store(folder, quickstart, begun):
         for extend in steps:
             if extend or len(steps) == 1:
                 (folder / "adk.xtc").write_bytes((quickstart / "adk.xtc").read_bytes()[: int(offsets[75])])
-            recipe = recipe_of(1, FrameSlice())
-            ensemble = open_ensemble(recipe, folder)
-            with acquire(run_folder(store)) as lock:
-                if extend:
-                    before, attributes = read_layout(store)
-                    layout = growth.grown(store, before, attributes, recipe, ensemble)
-                    job = resolve.job_of(recipe, ensemble, layout, store, lock.uuid)
-                    volumes.grow(job, before)
-                else:
-                    job = resolve.job_of(recipe, ensemble, resolve.layout_of(recipe, ensemble, BOX), store, lock.uuid)
-                    volumes.begin(job)
-                workload, _ = volumes.work(job)
-                with workload.open() as session:
-                    for unit in workload.units:
-                        session.do(unit)
-                volumes.finish(job)
+            carry_out(recipe_of(1, FrameSlice()), folder, store, box=BOX, extend=extend)
         trees[name] = {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if p.is_file()}
     assert trees["grown.zarr"] == trees["whole.zarr"]
     assert sum(name.startswith("pyramid/1/c.") for name in trees["grown.zarr"]) == 38

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -269,13 +269,13 @@ def test_the_page_tells_a_run_from_its_first_minute_to_its_end(browser, tmp_path
 
 
 def test_a_browser_that_is_slow_to_let_go_prints_nothing(browser, tmp_path, caplog):
-    with scheduler() as client:
-        driver = Driver(client, tmp_path / "adk.zarr")
+    with ExitStack() as run:
+        driver = Driver(run.enter_context(scheduler()), tmp_path / "adk.zarr")
         browser.open(driver.page.link)
         browser.reads("recipe quickstart")
         driver.page.close()
         with browser.asleep(1.5):
-            client.cluster.close()
+            run.close()
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

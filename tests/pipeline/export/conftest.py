@@ -98,18 +98,13 @@ def done() -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def draw(quickstart, share_decoder):
+def draw(quickstart, share_decoder, carry_out):
     """`draw(store, shape, h)`: two frames of the quickstart far apart, drawn in this process; their volumes."""
     from cryovox.pipeline.documents.document import Document
     from cryovox.pipeline.documents.recipe import LoadedRecipe
     from cryovox.pipeline.documents.settings import validated
     from cryovox.pipeline.inputs import remember
-    from cryovox.tasks.store.layout import run_folder
-    from cryovox.tasks.store.lock import acquire
     from cryovox.tasks.store.read import read_frames
-    from cryovox.workflows import resolve, volumes
-    from cryovox.workflows.extents import FindExtents, joined
-    from cryovox.workflows.kinds import kind_of, open_ensemble
     from cryovox.workflows.recipe import recipe_kind
 
     def make(store: Path, shape: list[int] | str, h: float) -> Made:
@@ -129,18 +124,7 @@ def draw(quickstart, share_decoder):
         recipe = validated(recipe_kind(plain), Document("recipe.yaml", plain, {}))
         with pytest.MonkeyPatch.context() as patch:
             share_decoder(patch)
-            ensemble = open_ensemble(recipe, quickstart)
-            with acquire(run_folder(store)) as lock:
-                frames = kind_of(recipe).surveyed(recipe, ensemble)
-                with FindExtents(recipe, ensemble, frames, "extents").open() as session:
-                    extents = joined(session.do(unit) for unit in session.workload.units)
-                job = resolve.job_of(recipe, ensemble, resolve.layout_of(recipe, ensemble, extents), store, lock.uuid)
-                volumes.begin(job)
-                workload, _ = volumes.work(job)
-                with workload.open() as session:
-                    for unit in workload.units:
-                        session.do(unit)
-                volumes.finish(job)
+            carry_out(recipe, quickstart, store)
         remember(store, LoadedRecipe(recipe, "recipe.yaml", quickstart))
         return Made(store, read_frames(store, [0, 1]), h)
 

@@ -17,11 +17,7 @@ from cryovox.tasks.render.base import CertificateSettings
 from cryovox.tasks.store import ledger
 from cryovox.tasks.store.atomic import Writer
 from cryovox.tasks.store.layout import StoreLayout, StoreSettings, run_folder
-from cryovox.tasks.store.lock import acquire
 from cryovox.tasks.values import FrameRecord, FrameStatus, ShardRecord
-from cryovox.workflows import resolve, volumes
-from cryovox.workflows.extents import FindExtents, joined
-from cryovox.workflows.kinds import kind_of, open_ensemble
 from cryovox.workflows.recipe import TrajectoryRecipe, recipe_hash, store_deciding
 
 RECIPE = TrajectoryRecipe(
@@ -108,20 +104,10 @@ def number() -> Callable[[str], float]:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory, quickstart) -> Path:
+def made(tmp_path_factory, quickstart, carry_out) -> Path:
     """Nine frames of adenylate kinase's Cα atoms, drawn in this process: a finished store. Not to be changed."""
     store = tmp_path_factory.mktemp("report") / "adk.zarr"
-    ensemble = open_ensemble(RECIPE, quickstart)
-    with acquire(run_folder(store)) as lock:
-        with FindExtents(RECIPE, ensemble, kind_of(RECIPE).surveyed(RECIPE, ensemble), "extents").open() as session:
-            extents = joined(session.do(unit) for unit in session.workload.units)
-        job = resolve.job_of(RECIPE, ensemble, resolve.layout_of(RECIPE, ensemble, extents), store, lock.uuid)
-        volumes.begin(job)
-        workload, _ = volumes.work(job)
-        with workload.open() as session:
-            for unit in workload.units:
-                session.do(unit)
-        volumes.finish(job)
+    carry_out(RECIPE, quickstart, store)
     return store
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cryovox.tasks.ensemble.choice import DiverseFrames, FrameSlice, RandomFrames, candidates, chosen, evenly
+from cryovox.tasks.ensemble.choice import DiverseFrames, FrameSlice, RandomFrames, candidates, chosen
 from cryovox.tasks.errors import Refusal
+from cryovox.tasks.evenly import evenly
 
 
 @pytest.mark.parametrize("taken", [(0, None, 1), (10, 20, 3), (-5, None, 1), (90, 1000, 2), (-200, 4, 1)])
@@ -28,16 +29,6 @@ def test_random_frames_are_uniform():
     counts = np.bincount(np.concatenate([chosen(RandomFrames(10, seed), 50) for seed in range(2000)]), minlength=50)
     assert counts.min() > 320  # 400 expected, 18 the standard deviation
     assert counts.max() < 480
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 200, 1000])
-def test_evenly_spread_frames_include_both_ends(n):
-    found = evenly(n, 7)
-    assert found[0] == 0
-    assert found[-1] == n - 1
-    assert len(found) == min(n, 7)
-    if n > 7:
-        assert np.ptp(np.diff(found)) <= 1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from cryovox.tasks.errors import Refusal
 from cryovox.tasks.grid import VoxelGrid
 from cryovox.tasks.store import template
 from cryovox.tasks.store.atomic import Writer
-from cryovox.tasks.store.layout import StoreLayout, StoreSettings, layout_of, read_layout, run_folder
+from cryovox.tasks.store.layout import BEGUN, SUMS, StoreLayout, StoreSettings, layout_of, read_layout, run_folder
 
 RECIPES = Path(__file__).parents[3] / "configs" / "recipes"
 
@@ -119,10 +119,6 @@ def test_a_store_knows_its_layout(tmp_path: Path, layout: StoreLayout):
     assert layout_of(attributes["layout"]) == layout
 
 
-def _nothing(path: Path) -> None:
-    pass
-
-
 def _empty_folder(path: Path) -> None:
     path.mkdir()
 
@@ -148,14 +144,32 @@ def _without_potential(path: Path) -> None:
     zarr.create_group(path, attributes={"cryovox": {"schema": 4}})
 
 
-@pytest.mark.parametrize(
-    "make", [_nothing, _empty_folder, _a_file, _not_json, _other_zarr, _zarr_with_odd_attributes, _without_potential]
-)
+@pytest.mark.parametrize("make", [_empty_folder, _a_file, _not_json, _other_zarr, _zarr_with_odd_attributes, _without_potential])
 def test_output_that_is_not_ours_is_refused(tmp_path: Path, make):
     make(tmp_path / "a.zarr")
     with pytest.raises(Refusal, match="not a cryovox store") as caught:
         read_layout(tmp_path / "a.zarr")
     assert str(tmp_path / "a.zarr") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "begun", "said"),
+    [
+        ("a.zarr", None, "there is no cryovox store"),
+        ("a.zarr/mean", None, "there is no cryovox store"),
+        ("a.zarr", "a.zarr.run", "the average is not finished"),
+        ("a.zarr/mean", "a.zarr.run", "the average is not finished"),
+        ("a.zarr/other", "a.zarr.run", "there is no cryovox store"),
+        ("b.zarr", "a.zarr.run", "there is no cryovox store"),
+    ],
+)
+def test_a_reader_is_told_that_nothing_is_there_yet(tmp_path: Path, name, begun, said):
+    if begun:
+        (tmp_path / begun / SUMS).mkdir(parents=True)
+        (tmp_path / begun / SUMS / BEGUN).touch()
+    with pytest.raises(Refusal, match=said) as caught:
+        read_layout(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
 
 
 def _edit(file: Path, change) -> None:
