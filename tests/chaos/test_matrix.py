@@ -66,6 +66,7 @@ def test_workers_that_die_or_fail_in_seven_ways_change_nothing(arena):
     arena.same()
 
 
+@pytest.mark.timeout(900)  # eight runs: two minutes on an idle machine
 def test_a_run_that_is_ended_in_many_ways_in_turn_ends_well(arena):
     """Each end finds the store where the last one left it. A full disk stands for one that is read-only or over its quota."""
     calls = iter((2, 3, 3, 3, 3, 2, 2))
