@@ -35,6 +35,8 @@ class MakingAverage(Making):
         self.skipped.where = LEFT_OUT
         self.levels: list[levels.Level] = []
         self.closed = False
+        self.unnamed: dict[int, int] = {}
+        """Part to the frames of it that are left out and have no name here."""
 
     @classmethod
     def drawn(cls, recipe: Recipe, ensemble: Ensemble) -> int:
@@ -159,7 +161,8 @@ class MakingAverage(Making):
             if frame not in self.skipped.reasons:
                 self.events.say("warning", f"frame {frame} is left out: {reason}")
         self.skipped.reasons |= named
-        self.skipped.unnamed += receipt.statuses[1] - len(named)
+        self.unnamed[receipt.shard] = receipt.statuses[1] - len(named)  # a part may be made twice, where its file is damaged
+        self.skipped.unnamed = sum(self.unnamed.values())
         self.skipped.check()
 
     def _lines(self) -> Iterator[str]:

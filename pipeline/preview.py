@@ -1,6 +1,7 @@
 """`cryovox preview STORE`: a store's frames side by side on one page, for a paper, a talk or a look from the terminal."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..tasks.pictures.quantities import Quantity, clock
 from ..tasks.pictures.views import AXES, Box, View, common_box
 from ..tasks.store.frames import Among, among, decoded, read_description
 from ..tasks.store.labels import read_labels
-from ..tasks.store.layout import StoreLayout, read_layout, run_folder
+from ..tasks.store.layout import StoreLayout, read_layout, run_folder, within_zarr
 from ..tasks.store.read import read_projection, read_region
 from ..tasks.values import FrameRecord, Label
 from .events.quantities import many
@@ -49,7 +50,8 @@ class Previewed:
     n_frames: int
     """Of the store."""
     left_out: tuple[str, ...]
-    """Frames that were asked for and are not done, each with its reason; of many the first, and how many more."""
+    """Frames that are not done, each with its reason, and those that are pending where they were asked for; of many the first,
+    and how many more."""
     grouped_by: str
     """The label by whose categories a sheet is sorted; empty without one."""
 
@@ -78,12 +80,12 @@ def preview(
     average = attributes.get("product") is not None
     file = run_folder(store) / "preview.png" if to is None else to
     chosen = list(range(layout.n_frames) if choice is None else range(layout.n_frames)[choice])
-    problems = [*_unfit(file, to is None, store), *_too_many(kind, columns, choice, chosen)]
+    problems = [*_unfit(file, to is None), *_too_many(kind, columns, choice, chosen)]
     if problems:
         raise Refusal(problems)
     found = among(store, layout, chosen, tell_damage=True)
     if not found.done:
-        got = "; ".join(_others(found)) if chosen else "none of its frames was asked for"
+        got = "; ".join(_others(found, pending=True)) if chosen else "none of its frames was asked for"
         fix = f"choose among frames 0…{layout.n_frames - 1}, or run the recipe"
         raise Refusal(Problem("there is no frame to show", str(store), got, "a frame that is done", fix))
     frames = np.array([frame for frame in chosen if frame in found.done])
@@ -99,13 +101,13 @@ def preview(
     figure = _figure(store, layout, kind, frames.tolist(), titles, columns, average)
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     if to is None:
-        file.parent.mkdir(exist_ok=True)  # a mean's, which no run has written to
+        file.parent.mkdir(parents=True, exist_ok=True)  # of a store that came alone, or a mean's: no run has written there
     try:
         write(figure, partial, file.suffix.lower())
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
-    left_out = () if choice is None else tuple(_others(found))
+    left_out = tuple(_others(found, pending=choice is not None))
     by = label.name if label is not None and sort else ""
     return Previewed(file, kind, tuple(frames.tolist()), layout.n_frames, left_out, by)
 
@@ -160,11 +162,12 @@ def _slice_of(store: Path, layout: StoreLayout, frame: int, axis: int) -> Float[
     return volume.squeeze(axis).astype(float)
 
 
-def _others(found: Among) -> Iterator[str]:
-    """The first of those that are not done, for a person."""
-    for frame in sorted(found.others)[:NAMED]:
+def _others(found: Among, pending: bool) -> Iterator[str]:
+    """The first of those that are not done, for a person; frames that are only `pending`, where these were asked for."""
+    others = sorted(frame for frame, (_, reason) in found.others.items() if reason or pending)
+    for frame in others[:NAMED]:
         yield f"frame {frame}: {found.why_not(frame)}"
-    if (more := len(found.others) - NAMED) > 0:
+    if (more := len(others) - NAMED) > 0:
         yield f"and {more} more"
 
 
@@ -216,19 +219,17 @@ def _too_many(kind: Kind, columns: int | None, choice: slice | None, chosen: lis
         yield Problem("so many frames are too small to see", "--frames", f"{len(chosen)} frames", wanted, fix)
 
 
-def _unfit(file: Path, default: bool, store: Path) -> Iterator[Problem]:
+def _unfit(file: Path, default: bool) -> Iterator[Problem]:
     where = str(file) if default else f"--to {file}"
     if file.suffix.lower() not in DPI:
         got = file.suffix or "no ending"
         yield Problem("the picture's format is not known", where, got, ", ".join(DPI), "--to preview.pdf")
-    of_average = default and file.parent.parent == run_folder(store.parent)
-    if not file.parent.is_dir() and not (of_average and file.parent.parent.is_dir()):
-        fix = "--to preview.png" if default else f"mkdir -p {file.parent}"
+    if not default and not file.parent.is_dir():
+        fix = f"mkdir -p {shlex.quote(str(file.parent))}"
         yield Problem("there is no such folder", where, str(file.parent), "an existing folder", fix)
         return
-    whole = store.parent if run_folder(store).parent != store.parent else store  # a mean lies in its average
-    if Path(os.path.realpath(file)).is_relative_to(whole):
-        yield Problem("a store holds its own files only", where, "a place inside the store", "one beside it", "--to preview.png")
+    if not default and (other := within_zarr(file.parent, or_run=False)) is not None:
+        yield Problem("a store holds its own files only", where, f"a place inside {other}", "one beside it", "--to preview.png")
     elif os.path.lexists(file) and not _ours(file):
         yield Problem("something else is there already", where, fix="choose another name, or move it away")
 

@@ -126,7 +126,7 @@ def _running(store: Path, notes: list[str]) -> bool:
 def _can_write(store: Path, notes: list[str]) -> bool:
     folder = run_folder(store)
     with suppress(OSError):  # said below
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     if os.access(folder, os.W_OK | os.X_OK):
         return True
     notes.append(f"{folder} cannot be written to: a pass that is interrupted begins anew")

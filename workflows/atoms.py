@@ -58,6 +58,10 @@ class PlacedFrames(Frames[FrameBatch]):
         positions = self.read(frames).positions
         return Extents(positions.min(axis=(0, 1)), positions.max(axis=(0, 1)))
 
+    def begin(self) -> None:
+        """Starts the decoding child."""
+        self.reader.begin()
+
     def close(self) -> None:
         """Ends the decoding child."""
         self.reader.close()

@@ -38,6 +38,9 @@ class Frames(ABC, Generic[B]):
         """Atoms of some frames before their poses. Raises as `read` does, and `TypeError` where frames have no atoms."""
         raise TypeError(f"{type(self).__name__} of {len(frames)} frames hold no atoms")
 
+    def begin(self) -> None:
+        """Starts what reading needs, which on Linux ends with the thread that calls; reading starts it, too."""
+
     @abstractmethod
     def close(self) -> None:
         """Ends what reading started."""

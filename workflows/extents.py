@@ -7,6 +7,7 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -183,7 +184,8 @@ class FindExtents:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, zipfile.BadZipFile):  # as good as none: the next run looks again
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # of somebody who may only read
+                file.unlink(missing_ok=True)
             return None
 
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections import OrderedDict
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int64
@@ -31,6 +30,10 @@ class OnDemand:
         self._kept, self._kept_bytes, self._held = OrderedDict[int, Bricks](), kept_bytes, 0
         self._lock = threading.Lock()
 
+    def begin(self) -> None:
+        """Starts what reading needs, in the thread that calls: on Linux it ends with that thread."""
+        self._renderer.drawing.frames.begin()
+
     def close(self) -> None:
         """Ends what reading started."""
         self._renderer.close()
@@ -58,7 +61,7 @@ class OnDemand:
         together = joined([found[frame] for frame in frames.tolist()])
         if len(frames) > 1:
             return together
-        return replace(together, indices=together.indices.copy(), values=together.values.copy())  # ours stay as they are
+        return Bricks(1, together.frames.copy(), together.indices.copy(), together.values.copy())  # ours stay as they are
 
     @property
     def _dtype(self) -> np.dtype:

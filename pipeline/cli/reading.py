@@ -83,7 +83,9 @@ def reproduce(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make some of a store's frames again from its own recipe and inputs, and compare every voxel; write nothing."""
+    """Make some of a store's frames again from its own recipe and inputs, and compare every voxel; nothing of it changes."""
+    if recipe is not None and frames is not None:
+        raise Refusal(Problem("a recipe is written, or frames are made", "--recipe", "--frames too", "one of the two"))
     if recipe is not None:
         from ..open.rebuilt import rebuilt, write_recipe
 

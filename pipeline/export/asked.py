@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...tasks.errors import Problem, Refusal
-from ...tasks.store.layout import StoreLayout, run_folder
+from ...tasks.store.layout import StoreLayout, within_zarr
 from ...workflows.recipe import TrajectoryRecipe
 from ..events.quantities import size
 from ..inputs import remembered
@@ -52,6 +53,8 @@ def asked_of(layout: StoreLayout, attributes: dict[str, Any], wanted: Wanted, bo
         "stack": wanted.stack,
         "trajectory": None if placed is None else str(relative(placed.file, wanted.folder)),
     }
+    if (product := attributes.get("product")) is not None:  # mean and variance are of one recipe
+        said["product"] = product
     return json.loads(json.dumps(said))
 
 
@@ -80,18 +83,22 @@ def another(folder: Path, before: dict[str, Any], asked: dict[str, Any]) -> Prob
 def misplaced(store: Path, folder: Path) -> Iterator[Problem]:
     """Why nothing can be written to the folder."""
     where, real = f"--to {folder}", Path(os.path.realpath(folder))
-    whole = store.parent if run_folder(store).parent != store.parent else store  # a mean lies in its average
-    for ours in (whole, run_folder(whole)):
-        if real == ours or ours in real.parents:
-            fix = "write to a folder apart from it"
-            yield Problem("the folder is the store's own", where, str(real), f"a folder outside {ours}", fix)
+    if (other := within_zarr(real)) is not None:
+        fix = "write to a folder apart from it"
+        yield Problem("the folder is a store's own", where, str(real), f"a folder outside {other}, and of its run's", fix)
     if (pattern := _taken(store, real)) is not None:
         got, fix = f"`coordinates: {pattern}` takes its files", "write to another folder"
         yield Problem("the folder is the ensemble's own", where, got, "a folder apart from it", fix)
     if folder.exists() and not folder.is_dir():
         yield Problem("this is no folder", where, wanted="a folder, or a name that is free")
     elif not folder.parent.is_dir():
-        yield Problem("there is no such folder", where, str(folder.parent), "an existing folder", "mkdir -p")
+        yield Problem(
+            "there is no such folder",
+            where,
+            str(folder.parent),
+            "an existing folder",
+            f"mkdir -p {shlex.quote(str(folder.parent))}",
+        )
     elif not (folder / ASKED).exists():
         for name in (VOLUMES, STACK, CSV, STAR, SCRIPT):
             if os.path.lexists(folder / name):

@@ -61,7 +61,8 @@ def _region(grid: VoxelGrid, text: str) -> Region:
     spans = [_span(part, n) for part, n in zip(parts, grid.shape, strict=False)]
     if len(parts) != 3 or None in spans:
         wanted = "voxels z0:z1,y0:y1,x0:x1, as Python slices count, without steps"
-        raise Refusal(Problem("the region cannot be read", "--region", text, wanted, "--region 10:50,:,0:-8"))
+        quarter = grid.shape[0] // 4
+        raise Refusal(Problem("the region cannot be read", "--region", text, wanted, f"--region {quarter}:{-quarter},:,:"))
     if problems := list(_outside(grid, parts, spans)):
         raise Refusal(problems)
     z, y, x = (slice(*span) for span in spans if span is not None)

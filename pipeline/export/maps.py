@@ -127,6 +127,7 @@ class Maps:
         """How many were there, and how many were there of other bytes."""
         folder, kept, anew = self.wanted.folder, 0, 0
         (folder / VOLUMES).mkdir(exist_ok=True)
+        self._withdraw()
         origin, h = self.box.origin(self.wanted.origin, self.layout.grid.voxel_size), self.layout.grid.voxel_size
         for i, frame in enumerate(self.chosen.numbers.tolist()):
             file, ours = folder / str(self.columns["volume"][i]), f"export {self.digest}, frame {frame}, "
@@ -139,6 +140,14 @@ class Maps:
             unless(stop)
             write_array_to_mrc(self.volume(i), h, file, origin=origin, overwrite=True, note=note)
         return kept, anew
+
+    def _withdraw(self) -> None:
+        """Volumes of frames that were done when an earlier call wrote them and are not any more: the script opens all that lie
+        there."""
+        ours = {self.wanted.folder / str(file) for file in self.columns["volume"]}
+        for file in (self.wanted.folder / VOLUMES).glob("frame_*.mrc"):
+            if file not in ours and read_note(file).startswith(f"export {self.digest}, "):
+                file.unlink()
 
     def _stack(self, stop: Callable[[], str | None]) -> tuple[int, int]:
         """As `_volumes`."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...tasks.errors import Problem, StoreDamage
-from ...tasks.store.frames import free_name, read_description
+from ...tasks.store.frames import by_column, read_description
 from ...tasks.store.labels import read_labels
-from ...tasks.values import Label
+from ...tasks.values import Label, Labels
 from .frames import Chosen
 
 WEIGHT = "weight"
@@ -25,9 +25,8 @@ def frame_columns(store: Path, chosen: Chosen, files: Sequence[str], places: Seq
     """
     try:
         said = read_description(store)
-        labels = list(read_labels(store).columns)
+        labels = read_labels(store).columns
         weights = [label for label in labels if label.name == WEIGHT]
-        known = {label.name: _values(label, chosen) for label in labels if label.name != WEIGHT}
         records = chosen.records
         columns: Columns = {
             "volume": list(files),
@@ -43,12 +42,12 @@ def frame_columns(store: Path, chosen: Chosen, files: Sequence[str], places: Seq
         for axis, name in enumerate("xyz"):
             columns[f"translation_{name}"] = [record.translation[axis] for record in records]
         columns[WEIGHT] = _values(weights[0], chosen) if weights else [1.0] * len(records)
+        others = Labels(tuple(label for label in labels if label.name != WEIGHT))
+        columns |= {name: _values(label, chosen) for name, label in by_column(others, columns).items()}
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         got, fix = f"{type(error).__name__}: {error}", f"cryovox verify --repair {store.name}"
         what = "what the store says of its frames cannot be read"
         raise StoreDamage(Problem(what, str(store / "frame"), got, "as it was written", fix)) from error
-    for name, values in known.items():
-        columns[free_name(name, columns)] = values
     return columns
 
 

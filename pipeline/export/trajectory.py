@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from ...tasks.ensemble.frames import TrajectoryEnsemble
 from ...tasks.ensemble.placed_files import pdb_text, write_dcd
 from ...tasks.ensemble.trajectory import names_of_atoms
 from ...tasks.errors import Problem, Refusal
-from ...tasks.store.layout import read_layout, run_folder
+from ...tasks.store import atomic
+from ...tasks.store.layout import read_layout, run_folder, within_zarr
 from ...tasks.values import FrameBatch
 from ...workflows import resume
 from ...workflows.atoms import PlacedFrames, atoms_of
@@ -97,21 +99,26 @@ class Placed:
         frames, times, ensemble = self.chosen.numbers, self.chosen.times, self.ensemble
         step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
         partial = self.file.with_name(f".{self.file.name}.partial")
+        made = [partial]
         try:
             with PlacedFrames(ensemble) as reader:
                 (first,) = reader.read(frames[:1]).positions
                 names = names_of_atoms(self.recipe.ensemble, self.folder, ensemble, atoms_of(self.recipe, ensemble))
                 write_dcd(partial, len(frames), len(first), step if step > 0 else 1.0, _batches(reader, frames, stop))
-            self.topology.write_text(pdb_text(names, first), encoding="utf-8")
+            made.append(self.topology)
+            atomic.replace(self.topology, pdb_text(names, first).encode())
             rows = io.StringIO()
             writer = csv.writer(rows, lineterminator="\n")
             writer.writerow(["row", "frame", "file", "source_frame", "time_ps"])
             for row, (frame, one) in enumerate(zip(frames.tolist(), self.chosen.records, strict=True)):
                 writer.writerow([row, frame, ensemble.frame_files[one.source], one.source_frame, one.time])
-            self.table.write_text(rows.getvalue(), encoding="utf-8")
+            made.append(self.table)
+            atomic.replace(self.table, rows.getvalue().encode())
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
             partial.rename(self.file)
         except BaseException:
-            for path in (partial, self.topology, self.table):
+            for path in made:
                 with suppress(FileNotFoundError):
                     path.unlink()
             raise
@@ -179,8 +186,17 @@ def _free(file: Path, begun: bool) -> None:
         problems.append(Problem("the trajectory is written as DCD", f"--trajectory {file}", file.suffix, ".dcd", fix))
     if not file.parent.is_dir():
         problems.append(
-            Problem("there is no such folder", f"--trajectory {file}", str(file.parent), "an existing folder", "mkdir -p")
+            Problem(
+                "there is no such folder",
+                f"--trajectory {file}",
+                str(file.parent),
+                "an existing folder",
+                f"mkdir -p {shlex.quote(str(file.parent))}",
+            )
         )
+    if (other := within_zarr(file.parent)) is not None:
+        got, fix = f"a place inside {other}, or its run's folder", "write to a folder apart from it"
+        problems.append(Problem("a store holds its own files only", f"--trajectory {file}", got, "a place apart", fix))
     for path in (file, file.with_suffix(".pdb"), file.with_suffix(".csv")):
         if path.exists() and not begun:
             problems.append(Problem("something is there already", str(path), fix="choose another name, or move it away"))

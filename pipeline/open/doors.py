@@ -2,17 +2,23 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from ...tasks.ensemble.base import Ensemble
-from ...tasks.errors import Refusal
+from ...tasks.errors import Refusal, StoreDamage
+from ...tasks.store.frames import read_statuses
 from ...tasks.store.layout import StoreLayout, run_folder
+from ...tasks.values import FrameStatus
 from ...workflows import resolve, resume
 from ...workflows.extents import informed, needs_fluctuations
 from ...workflows.kinds import meaning_of
 from ...workflows.kinds import open_ensemble as opened
 from ...workflows.recipe import Recipe
 from ..documents.recipe import load_recipe
+from ..skipped import Skipped
 from .looked import looked
 from .rendered import Rendered
 from .series import VolumeSeries
@@ -41,17 +47,20 @@ def open_ensemble(recipe: str | Path, overrides: Sequence[str] = (), *, kept_byt
     `overrides`: as `--set` takes them, `["grid.voxel_size=2"]`. `kept_bytes`: of drawn volumes that each process holds for this
     recipe (256 MiB unless said; `close` lets go of them; a process keeps four recipes open). In worker processes use `spawn`,
     never `fork`: JAX has threads. Raises `Refusal` for a recipe or inputs that a run would refuse, `FrameFault` for a frame that
-    cannot be used where frames are looked at.
+    cannot be used where frames are looked at, or where the recipe skips such frames and there are too many.
     """
     loaded = load_recipe(Path(recipe), overrides)
     ensemble, store = opened(loaded.recipe, loaded.folder), Path(os.path.realpath(loaded.recipe.store.path))
     layout = _layout_of_store(store, loaded.recipe, ensemble)
+    left_out = _skipped(store) if layout is not None else frozenset[int]()
     if layout is None or needs_fluctuations(loaded.recipe):
         seen = looked(loaded.recipe, ensemble, run_folder(store))
+        left_out |= {frame for frame, _ in seen.bad}
+        Skipped(ensemble.n_frames, loaded.recipe.ensemble.bad_frames, dict(seen.bad)).check()
         ensemble = informed(ensemble, seen)
         layout = layout or resolve.layout_of(loaded.recipe, ensemble, seen)
     job = resolve.job_of(loaded.recipe, ensemble, layout, store, "")
-    return VolumeSeries(Rendered(job, meaning_of(loaded.recipe, ensemble), kept_bytes))
+    return VolumeSeries(Rendered(job, loaded.folder, meaning_of(loaded.recipe, ensemble), kept_bytes, left_out))
 
 
 def _layout_of_store(store: Path, recipe: Recipe, ensemble: Ensemble) -> StoreLayout | None:
@@ -60,6 +69,13 @@ def _layout_of_store(store: Path, recipe: Recipe, ensemble: Ensemble) -> StoreLa
         layout, attributes = found if (found := resume.existing(store, recipe)) else (None, {})
         if layout is not None:
             resume.same_sources(store, layout, attributes, ensemble)
-    except Refusal:  # something else is there, which is no matter: nothing will be written
+    except (Refusal, OSError):  # something else is there, or half of it, which is no matter: nothing will be written
         return None
     return layout
+
+
+def _skipped(store: Path) -> frozenset[int]:
+    """Frames that the run left out."""
+    with suppress(StoreDamage):  # then they are found when they are asked for
+        return frozenset(np.flatnonzero(read_statuses(store) == FrameStatus.SKIPPED).tolist())
+    return frozenset()

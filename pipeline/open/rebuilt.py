@@ -2,12 +2,13 @@
 
 import io
 import os
+import shlex
 from pathlib import Path
 
 from ...tasks.errors import Problem, Refusal
-from ...tasks.store import atomic
+from ...tasks.store import atomic, products
 from ...tasks.store.frames import read_statuses
-from ...tasks.store.layout import read_layout
+from ...tasks.store.layout import PRODUCTS, read_layout, within_zarr
 from ...tasks.values import FrameStatus
 from ...workflows import resume
 from ...workflows.inputs import names_in, placed, with_inputs
@@ -21,15 +22,19 @@ GLOB = {*"*?["}
 """A name with one of these stands for many."""
 
 
-def rebuilt(store: Path, inputs: Path | None = None) -> LoadedRecipe:
-    """The recipe of a store: as it was run, where the run's folder remembers it; else from the store alone, for inputs in the
-    folder `inputs`. Raises `Refusal` where neither is there, and for an average, of which no frame is left."""
+def whole(store: Path) -> Path:
+    """The average that a mean or a variance lies in; of any other store its own real path."""
     store = Path(os.path.realpath(store))
-    _, attributes = read_layout(store)
+    return store.parent if store.name in PRODUCTS and products.read(store.parent) is not None else store
+
+
+def rebuilt(store: Path, inputs: Path | None = None) -> LoadedRecipe:
+    """The recipe of a store or an average: as it was run, where the run's folder remembers it; else from the store alone, for
+    inputs in the folder `inputs`. Raises `Refusal` where neither is there."""
+    store = whole(store)
+    average = products.read(store)
+    attributes = read_layout(store)[1] if average is None else average
     then = resume.begun_with(attributes)
-    if (workflow := then.get("workflow", "volumes")) != "volumes":
-        fix = "`cryovox run` with its recipe and another `store.path`, and compare the two"
-        raise Refusal(Problem("an average is not made again frame by frame", str(store), workflow, "volumes", fix))
     if inputs is None:
         loaded = remembered(store)
         if others := differing(then, store_deciding(loaded.recipe)):
@@ -52,7 +57,7 @@ def rebuilt(store: Path, inputs: Path | None = None) -> LoadedRecipe:
         what, got = "not all of the store's inputs are in this folder", f"no {', no '.join(missing)}"
         fix = "name the folder from which all of them can be found, under these names"
         raise Refusal(Problem(what, f"--inputs {inputs}", got, ", ".join(names), fix))
-    skipped = bool((read_statuses(store) == FrameStatus.SKIPPED).any())
+    skipped = bool((read_statuses(store) == FrameStatus.SKIPPED).any() if average is None else average["skipped"])
     plain = with_inputs(then, attributes["inputs"], str(store), skipped)
     recipe: Recipe = validated(recipe_kind(plain), Document(str(store / "zarr.json"), plain, {}))
     return LoadedRecipe(recipe, store.stem, inputs.resolve())
@@ -66,12 +71,16 @@ def write_recipe(loaded: LoadedRecipe, store: Path, file: Path) -> None:
     if file.exists():
         raise Refusal(Problem("there is a file of this name", f"--recipe {file}", fix="choose another: nothing is overwritten"))
     if not file.parent.is_dir():
-        raise Refusal(Problem("there is no such folder", f"--recipe {file}", str(file.parent), "an existing folder", "mkdir -p"))
+        fix = f"mkdir -p {shlex.quote(str(file.parent))}"
+        raise Refusal(Problem("there is no such folder", f"--recipe {file}", str(file.parent), "an existing folder", fix))
+    if (other := within_zarr(file.parent)) is not None:
+        what, got = "a store and its run's folder hold their own files only", f"a place inside {other} or its run's folder"
+        raise Refusal(Problem(what, f"--recipe {file}", got, "a folder apart from both", f"--recipe {file.name}"))
     from ruamel.yaml import YAML
 
     beside = file.resolve().parent
     plain = placed(to_plain(loaded.recipe), lambda path: os.path.relpath(loaded.folder / path, beside))
-    plain["store"]["path"] = os.path.relpath(store)
+    plain["store"]["path"] = os.path.relpath(whole(store))
     yaml, text = YAML(typ="safe"), io.StringIO()
     yaml.default_flow_style = False
     yaml.dump({key: value for key, value in plain.items() if value is not None}, text)

@@ -4,6 +4,7 @@ import atexit
 import os
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,7 @@ from ...tasks.store.read import Region
 from ...tasks.values import Bricks, FrameStatus, Labels
 from ...workflows.job import Job
 from ...workflows.on_demand import OnDemand
-from ...workflows.provenance import code, versions
-from ...workflows.recipe import sources_of, store_deciding
+from ...workflows.volumes import origin
 from .source import Source
 
 AT_ONCE = 4
@@ -24,15 +24,18 @@ AT_ONCE = 4
 
 
 class Rendered(Source):
-    """The volumes of a job, whose store need not be there. `kept_bytes`: of drawn volumes that a process holds for the next who
-    asks."""
+    """The volumes of a job, whose store need not be there.
+
+    `folder`: what the inputs are relative to. `kept_bytes`: of drawn volumes that a process holds for the next who asks.
+    `left_out`: frames that are known to be none that can be drawn.
+    """
 
     lacks = "; times, poses, sums and masses are known of stored volumes alone"
 
-    def __init__(self, job: Job, meaning: Meaning, kept_bytes: int):
-        self.job, self.layout, self.kept_bytes = job, job.layout, kept_bytes
-        self.units, self.meaning = meaning.units, f"{meaning.quantity}, {meaning.voxel}"
-        self.time_units, self._convention = meaning.time, meaning.convention
+    def __init__(self, job: Job, folder: Path, meaning: Meaning, kept_bytes: int, left_out: frozenset[int] = frozenset()):
+        self.job, self.folder, self.layout, self.kept_bytes, self.left_out = job, folder, job.layout, kept_bytes, left_out
+        self.units, self.meaning, self.time_units = meaning.units, f"{meaning.quantity}, {meaning.voxel}", meaning.time
+        self._meaning = meaning
 
     @property
     def name(self) -> str:
@@ -47,19 +50,13 @@ class Rendered(Source):
     @property
     def attributes(self) -> dict[str, Any]:
         """As a store of this recipe would begin with."""
-        ensemble = self.job.ensemble
-        return {
-            "recipe": store_deciding(self.job.recipe),
-            "sources": sources_of(ensemble),
-            "convention": self._convention,
-            **ensemble.facts,
-            "versions": versions(),
-            "code": code(),
-        }
+        return origin(self.job, self._meaning)
 
     def statuses(self) -> Int64[np.ndarray, " n"]:
-        """All can be had; one that turns out to be bad says so when it is asked for."""
-        return np.full(self.layout.n_frames, FrameStatus.DONE, np.int64)
+        """All can be had that are not known to be bad; one that turns out to be says so when it is asked for."""
+        statuses = np.full(self.layout.n_frames, FrameStatus.DONE, np.int64)
+        statuses[sorted(self.left_out)] = FrameStatus.SKIPPED
+        return statuses
 
     def table(self) -> dict[str, np.ndarray]:
         """Source and labels; what only a drawn frame has, its time among them, is missing."""
@@ -72,6 +69,10 @@ class Rendered(Source):
         """Of the ensemble's labels."""
         return categories_of(("source", "source_frame", "source_file"), self._labels)
 
+    def begin(self) -> None:
+        """Starts the decoding child."""
+        _opened(self._session, self.job, self.kept_bytes).begin()
+
     def close(self) -> None:
         """Ends the decoding child, and what was drawn is forgotten."""
         _close(self._session)
@@ -82,8 +83,9 @@ class Rendered(Source):
 
     @property
     def _session(self) -> tuple[Any, ...]:
-        """What must agree where a session is shared: what becomes of bad frames is no part of the job's key."""
-        return os.getpid(), self.job.key, self.job.recipe.ensemble.bad_frames, self.kept_bytes
+        """What must agree where a session is shared: where the inputs lie and what becomes of bad frames are no part of the job's
+        key."""
+        return os.getpid(), self.job.key, self.folder, self.job.recipe.ensemble.bad_frames, self.kept_bytes
 
     def bricks(self, frames: Int64[np.ndarray, " f"]) -> Bricks:
         """Drawn, or held since they were. Raises `ValueError` for a frame that the recipe skips, `FrameFault`."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ...tasks.errors import Problem, Refusal
 from ...tasks.evenly import evenly
+from ...tasks.store import products
 from ...tasks.store.frames import read_statuses
 from ...tasks.store.layout import StoreLayout, read_layout, run_folder
 from ...tasks.store.read import read_bricks
@@ -20,7 +21,7 @@ from ...workflows.kinds import open_ensemble
 from ...workflows.on_demand import OnDemand
 from ...workflows.provenance import code_digest, versions
 from .looked import looked
-from .rebuilt import rebuilt
+from .rebuilt import rebuilt, whole
 
 SAMPLE = 8
 """Frames that are made again unless somebody names others."""
@@ -78,17 +79,26 @@ class Reproduced:
 
 
 def reproduce(store: Path, frames: Sequence[int] | slice | None, inputs: Path | None) -> Reproduced:
-    """Makes some frames of the store again, by its own recipe from its own inputs, and compares every voxel. Writes nothing.
+    """Makes some frames of the store again, by its own recipe from its own inputs, and compares every voxel. The store stays
+    as it is; how far atoms move, where B-factors need it, may be kept in the user's cache.
 
     `frames`: None takes `SAMPLE` of those that are done, spread evenly. Raises `Refusal` for inputs that are not there or are
     others, and for frames that are not done; `StoreDamage`, `FrameFault`.
     """
-    store = Path(os.path.realpath(store))
-    layout, attributes = read_layout(store)
+    store = whole(store)
+    average = products.read(store)
+    layout, attributes = (None, average) if average is not None else read_layout(store)
+    if layout is None or resume.begun_with(attributes).get("workflow", "volumes") != "volumes":
+        fix = "write its recipe (--recipe FILE.yaml), run that with another `store.path`, and compare the two"
+        raise Refusal(Problem("an average is not made again frame by frame", str(store), "an average", "a store of volumes", fix))
     chosen = _chosen(store, layout, frames)
     loaded = rebuilt(store, inputs)
     ensemble = open_ensemble(loaded.recipe, loaded.folder)
-    resume.same_sources(store, layout, attributes, ensemble)
+    try:
+        resume.same_sources(store, layout, attributes, ensemble)
+    except Refusal as refusal:
+        fix = "find the files that it was made of, and name their folder: --inputs FOLDER"
+        raise Refusal([replace(problem, fix=fix) for problem in refusal.problems]) from refusal
     if needs_fluctuations(loaded.recipe):
         ensemble = informed(ensemble, looked(loaded.recipe, ensemble, run_folder(store)))
     job = resolve.job_of(loaded.recipe, ensemble, layout, store, "")

@@ -51,6 +51,9 @@ class Source(ABC):
     def categories(self) -> dict[str, tuple[str, ...]]:
         """Of every column of text that is a label: the different texts, in the order in which they are counted."""
 
+    def begin(self) -> None:  # noqa: B027  (a store needs nothing)
+        """Starts what reading needs in this process, for as long as the thread lives that calls; reading starts it, too."""
+
     @abstractmethod
     def close(self) -> None:
         """Ends what this process has started for it; what is asked for later is begun anew."""

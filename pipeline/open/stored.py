@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float, Int64
 
-from ...tasks.store.frames import categories_of, read_description, read_frame_table, read_statuses
+from ...tasks.store.frames import COLUMNS, categories_of, read_description, read_frame_table, read_statuses
 from ...tasks.store.labels import read_labels
 from ...tasks.store.layout import identity, read_layout
-from ...tasks.store.read import NotDone, Region, read_bricks, read_region
+from ...tasks.store.read import NotDone, Region, read_bricks, read_region, same_layout
 from ...tasks.values import Bricks
 from .source import Source
 
@@ -43,20 +43,22 @@ class Stored(Source):
     @property
     def attributes(self) -> dict[str, Any]:
         """As the store has them now."""
-        return read_layout(self.path)[1]
+        return self._same()
 
     def statuses(self) -> Int64[np.ndarray, " n"]:
         """By the ledger."""
-        return read_statuses(self.path)[: self.layout.n_frames]
+        self._same()
+        return read_statuses(self.path)
 
     def table(self) -> dict[str, np.ndarray]:
         """`frame/*` and `t`."""
-        return {name: column[: self.layout.n_frames] for name, column in read_frame_table(self.path).items()}
+        self._same()
+        return read_frame_table(self.path)
 
     def categories(self) -> dict[str, tuple[str, ...]]:
         """As the store has them."""
-        labels = read_labels(self.path)
-        return categories_of(self.table().keys() - {label.name for label in labels.columns}, labels)
+        self._same()
+        return categories_of(COLUMNS, read_labels(self.path))
 
     def bricks(self, frames: Int64[np.ndarray, " f"]) -> Bricks:
         """Read and unpacked. Raises `ValueError` for a frame that is not done, `Refusal` once the store is another."""
@@ -65,6 +67,10 @@ class Stored(Source):
     def region(self, frames: Int64[np.ndarray, " f"], region: Region) -> Float[np.ndarray, "f z y x"]:
         """Only bricks that the region touches are unpacked. Raises as `bricks` does."""
         return self._read(lambda: read_region(self.path, frames, region, expected=self.identity))
+
+    def _same(self) -> dict[str, Any]:
+        """The store's attributes. Raises `Refusal` once it is another."""
+        return same_layout(self.path, self.identity)[1]
 
     def _read(self, read: Callable[[], T]) -> T:
         try:

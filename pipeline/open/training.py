@@ -111,6 +111,7 @@ class VolumeDataset:
         if index(size) < 1:
             raise ValueError(f"a batch has one sample or more, got {size}")
         places = list(range(len(self)) if order is None else order)
+        self.series.source.begin()  # here: the thread that reads ends with this loop
         groups = [places[i : i + size] for i in range(0, len(places), size)]
         if drop_last and groups and len(groups[-1]) < size:
             groups.pop()
@@ -179,8 +180,8 @@ def _columns(series: "VolumeSeries", names: tuple[str, ...]) -> tuple[dict[str, 
     for name in names:
         column = series.frames[name]
         if column.dtype.kind == "U":
-            # the store's own, so that a class has one number in every selection
-            categories[name] = known.get(name) or tuple(np.unique(column).tolist())
+            # those of all frames, so that a class has one number in every selection
+            categories[name] = known.get(name) or tuple(filter(None, np.unique(series.source.table()[name]).tolist()))
             number = {text: n for n, text in enumerate(categories[name])}
             column = np.array([number.get(text, -1) for text in column.tolist()], np.int64)
         columns[name] = column

@@ -41,9 +41,12 @@ def as_xarray(series: "VolumeSeries", frames_per_chunk: int | None) -> "xarray.D
     except ImportError as error:
         raise ImportError("xarray is not installed: pip install 'cryovox[viz]'") from error
     columns = dict(series.frames)
-    timed = "t" in columns and series.source.time_units
+    numbers = series.numbers.astype(float)
+    times = columns.pop("t", numbers)
+    if np.isnan(times).all():  # of groups of frames
+        times = numbers
+    timed = series.source.time_units and times is not numbers
     clock = {"units": series.source.time_units} if timed else {"long_name": "number of the frame"}
-    times = columns.pop("t", series.numbers.astype(float))
     attributes: dict[str, Any] = {"long_name": series.source.meaning, "voxel_size": series.voxel_size}
     if series.units:
         attributes["units"] = series.units

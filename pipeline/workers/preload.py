@@ -41,13 +41,15 @@ UNHEARD = "Failed to communicate with scheduler during heartbeat"
 
 
 def let_heartbeats_fail() -> None:
-    """One that is under way when a run ends its scheduler is no news, and Dask prints a traceback for it over the run's last
-    lines. Of a scheduler that is gone the worker learns, and says, at its connection."""
-    logging.getLogger("distributed.worker").addFilter(_is_news)
+    """One that is under way when a run ends its scheduler is no error, and Dask prints a traceback for it over the run's last
+    lines: here it is one line for those who read of all that happens. A scheduler that is gone is said at the connection."""
+    logging.getLogger("distributed.worker").addFilter(_toned_down)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(UNHEARD)
+def _toned_down(record: logging.LogRecord) -> bool:
+    if record.getMessage().startswith(UNHEARD):
+        record.levelno, record.levelname, record.exc_info = logging.INFO, "INFO", None
+    return True
 
 
 def draws_on_cpu() -> bool:

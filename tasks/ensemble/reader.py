@@ -70,6 +70,10 @@ class FrameReader:
         """Process id of the child; None before the first read."""
         return self._sandbox.pid
 
+    def begin(self) -> None:
+        """Starts the child, which on Linux ends with the thread that calls. Raises `DecoderFault`."""
+        self._sandbox.start()
+
     def read(self, source_frames: Int64[np.ndarray, " f"]) -> RawFrames:
         """The frames with these numbers, in this order: float32 positions of the selected atoms, Å, and their boxes.
 

@@ -110,6 +110,10 @@ TAKEN = frozenset({"frame", "potential", "x", "y", "z", "volume", "indices", "va
 """Names that a column cannot have, since volumes, coordinates and samples go by them."""
 
 
+COLUMNS = ("t", *FRAME_ARRAYS, "source_file")
+"""Of every store's frames, beside its labels."""
+
+
 def read_frame_table(path: Path) -> dict[str, np.ndarray]:
     """Every column of `frame/` and `t`, the ledger's own words where the store is not complete; labels last, text as text.
 
@@ -131,23 +135,28 @@ def named(files: Sequence[str], source: Int64[np.ndarray, " n"]) -> np.ndarray:
 
 def with_labels(table: dict[str, np.ndarray], labels: Labels) -> dict[str, np.ndarray]:
     """The table with a column for each label; one whose name is taken gets `label_` in front."""
-    together = dict(table)
-    for label in labels.columns:
-        together[free_name(label.name, table)] = decoded(label)
-    return together
+    return table | {name: decoded(label) for name, label in by_column(labels, table).items()}
 
 
 def categories_of(table: Collection[str], labels: Labels) -> dict[str, tuple[str, ...]]:
     """Of each column of text among the labels, the different texts, in the order in which they are counted."""
-    return {free_name(label.name, table): label.categories for label in labels.columns if label.categories}
+    return {name: label.categories for name, label in by_column(labels, table).items() if label.categories}
 
 
-def free_name(name: str, taken: Collection[str]) -> str:
-    """The name of a label among other columns; capitals make no difference, as in the tags of a STAR file."""
-    others = {one.lower() for one in (*TAKEN, *taken)}
-    while name.lower() in others:
-        name = f"label_{name}"
-    return name
+def by_column(labels: Labels, table: Collection[str]) -> dict[str, Label]:
+    """The labels by the names of their columns among others: their own, or with `label_` in front where a name is taken.
+
+    Capitals make no difference, as in the tags of a STAR file; a label keeps its own name where another would be given it.
+    """
+    taken, own = {one.lower() for one in (*TAKEN, *table)}, {label.name.lower() for label in labels.columns}
+    found = dict[str, Label]()
+    for label in labels.columns:
+        name = label.name
+        while name.lower() in taken or (name != label.name and name.lower() in own):
+            name = f"label_{name}"
+        found[name] = label
+        taken.add(name.lower())
+    return found
 
 
 def decoded(label: Label) -> np.ndarray:

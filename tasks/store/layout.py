@@ -191,6 +191,11 @@ def shared_by(grid: VoxelGrid, n_frames: int) -> int:
     return max(min(wanted, allowed), -(-n_frames // 100_000))
 
 
+def healed(deep: str = "") -> str:
+    """What is to be done about a shard or a record that is damaged: whoever finds it may be a reader."""
+    return f"`cryovox verify {deep}--repair` on the store makes its frames anew; for an average, `cryovox run` with --overwrite"
+
+
 PRODUCTS = ("mean", "variance")
 """Stores that are made of an ensemble's volumes, side by side in one Zarr group (`products.py`)."""
 SUMS, BEGUN = "average", "begun.json"
@@ -205,6 +210,17 @@ def run_folder(path: Path) -> Path:
     if path.name in PRODUCTS and (path.parent / "zarr.json").is_file():
         return run_folder(path.parent) / path.name
     return path.with_name(path.name + ".run")
+
+
+def within_zarr(path: Path, or_run: bool = True) -> Path | None:
+    """The Zarr store or group that holds `path` or is it, or whose run's folder does (`or_run`); None where none is."""
+    real = Path(os.path.realpath(path))
+    for folder in (real, *real.parents):
+        name = folder.name.removesuffix(".run") if or_run else folder.name
+        for store in {folder, folder.with_name(name or folder.name)} if folder.name else ():
+            if (store / "zarr.json").is_file():
+                return store
+    return None
 
 
 def plain_layout(layout: StoreLayout) -> dict[str, Any]:

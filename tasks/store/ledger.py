@@ -21,7 +21,7 @@ from google_crc32c import value as crc32c
 from ..errors import Problem, StoreDamage
 from ..values import Accuracy, FrameRecord, FrameStatus, ShardRecord, StoredFile
 from .atomic import Writer
-from .layout import StoreLayout
+from .layout import StoreLayout, healed
 
 REASON_CHARACTERS = 300
 REASON_BYTES = 400
@@ -94,7 +94,7 @@ def read(path: Path, layout: StoreLayout, shard: int) -> ShardRecord | None:
                 where=str(file),
                 got=f"{type(error).__name__}: {error}",
                 wanted=f"JSON padded to {layout.record_bytes} bytes, for frames {frames.start}…{frames.stop - 1}",
-                fix="run the same command again: it makes these frames anew",
+                fix=healed(),
             )
         ) from error
     return record
@@ -149,7 +149,7 @@ def check_size(path: Path, layout: StoreLayout, record: ShardRecord, levels: boo
                     where=str(file),
                     got=f"{size} bytes",
                     wanted=f"{said.size} bytes" if said.size else "no file: every voxel is 0",
-                    fix="run the same command again: it makes these frames anew",
+                    fix=healed(),
                 )
             )
 

@@ -180,14 +180,20 @@ def _box(first: Int[np.ndarray, "3"], stop: Int[np.ndarray, "3"]) -> tuple[slice
     return tuple(slice(a, b) for a, b in zip(first.tolist(), stop.tolist(), strict=True))
 
 
+def same_layout(path: Path, expected: str) -> tuple[StoreLayout, dict[str, Any]]:
+    """As `read_layout`, and `Refusal` too where the store is not the one that was `expected`, by its `identity`."""
+    layout, attributes = read_layout(path)
+    if identity(layout, attributes) != expected:
+        what, wanted = "the store was made anew, or has grown, since it was opened", "the store as it was"
+        raise Refusal(Problem(what, str(path), "other volumes, another box or more frames", wanted, "open it once more"))
+    return layout, attributes
+
+
 def _asked(
     path: str | Path, frames: Iterable[int] | Int[np.ndarray, " f"], allow_missing: bool, expected: str | None = None
 ) -> _Asked:
     path = Path(path)
-    layout, attributes = read_layout(path)
-    if expected is not None and identity(layout, attributes) != expected:
-        what, wanted = "the store was made anew, or has grown, since it was opened", "the store as it was"
-        raise Refusal(Problem(what, str(path), "other volumes, another box or more frames", wanted, "open it once more"))
+    layout = read_layout(path)[0] if expected is None else same_layout(path, expected)[0]
     try:
         numbers = [index(frame) for frame in frames]
     except TypeError as error:

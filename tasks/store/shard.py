@@ -27,7 +27,7 @@ from ..errors import Problem, StoreDamage
 from ..values import Bricks, StoredFile
 from .atomic import Writer
 from .encoders import Encoder, HostEncoder
-from .layout import StoreLayout
+from .layout import StoreLayout, healed
 from .pyramid import halved
 
 NOWHERE = np.uint64(2**64 - 1)
@@ -207,13 +207,11 @@ def _check(layout: StoreLayout, shard: int, bricks: Bricks) -> None:
 
 
 def _damage(file: Path, got: str) -> StoreDamage:
-    fix = "delete this file and run the same command again: it makes these frames anew"
+    fix = healed("--deep ")
     return StoreDamage(Problem("a shard is damaged", str(file), got, "the bytes that were written", fix))
 
 
 def _changed(file: Path, got: str, size: int) -> StoreDamage:
     wanted = f"{size} bytes" if size else "no file: every voxel is 0"
-    fix = (
-        "where a run is at work on this store, read when it is done; else run the same command again: it makes these frames anew"
-    )
+    fix = f"where a run is at work on this store, read when it is done; else {healed()}"
     return StoreDamage(Problem("a shard is not what its record says", str(file), got, wanted, fix))

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
+import cryovox as cryovox_module
 from cryovox.pipeline.prepare import Onto, prepare
 from cryovox.tasks.errors import Refusal, StoreDamage
 from cryovox.tasks.store.read import read_frames
@@ -103,6 +104,13 @@ def test_its_mean_is_shown_and_exported_as_a_store_is(golden, cryovox, inside, d
     mean = read_frames(folder / "a.zarr" / "mean", [0, 1])
     for row, voxels in zip(rows, mean, strict=True):
         np.testing.assert_array_equal(mrcfile.read(tmp_path / "maps" / row["volume"]), voxels)
+    other = inside("export", "a.zarr/variance", "--to", tmp_path / "maps", cwd=folder)
+    assert other.returncode == 2
+    assert "another export is in this folder" in other.stderr
+    assert cryovox_module.open_store(folder / "a.zarr" / "mean").to_xarray()["t"].values.tolist() == [0, 1]
+    shutil.copytree(folder / "a.zarr", tmp_path / "came" / "a.zarr")  # without what the run left beside it
+    assert inside("preview", "came/a.zarr/mean", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "came" / "a.zarr.run" / "mean" / "preview.png").is_file()
     atoms = inside("export", "a.zarr/mean", "--trajectory", tmp_path / "a.dcd", cwd=folder)
     assert atoms.returncode == 2
     assert "the mean of an average has no atoms" in atoms.stderr

@@ -161,7 +161,7 @@ def test_a_frame_that_is_not_done_is_not_drawn_but_said(store, look):
     assert drawn.said.frames == (0, 1, 3, 4, 5)
     assert drawn.said.left_out == ("frame 2: skipped: an atom at infinity", "frame 6: pending")
     assert len(drawn.images) == 5
-    assert look(store).said.left_out == ()  # nobody asked for them
+    assert look(store).said.left_out == ("frame 2: skipped: an atom at infinity",)  # nobody asked for what is pending
 
 
 def test_titles_say_number_time_and_category(store, look):
@@ -254,7 +254,7 @@ REFUSED = {
     "an unknown ending": (("--to", "x.jpg"), "format is not known"),
     "no ending": (("--to", "x"), "no ending"),
     "no folder": (("--to", "no/such/x.png"), "no such folder"),
-    "a place in the store": (("--to", "b.zarr/x.png"), "inside the store"),
+    "a place in the store": (("--to", "b.zarr/x.png"), "a place inside"),
     "somebody's file": (("--to", "mine.pdf"), "something else is there"),
     "frames that are none": (("--frames", "9:"), "no frame to show"),
     "frames that are not done": (("--frames", "2:7:4"), "frame 2: skipped: an atom at infinity; frame 6: pending"),
@@ -302,6 +302,7 @@ def test_damage_is_named_and_leaves_no_picture(store, tmp_path):
     made = preview(path, slice(2, 5), tmp_path / "x.png")
     assert made.frames == (4,)
     assert made.left_out[1] == "frame 3: shard 3 is not what its record says"
+    assert "frame 3: shard 3 is not what its record says" in preview(path, to=tmp_path / "x.png").left_out
 
 
 def test_help_needs_no_plotting_library():

@@ -14,7 +14,7 @@ from ...tasks.ensemble.groups import FRAMES, WEIGHT
 from ...tasks.errors import Problem, StoreDamage
 from ...tasks.render.certificate import rounding
 from ...tasks.store import closing, ledger, products, template
-from ...tasks.store.atomic import Writer
+from ...tasks.store.atomic import Writer, sync_tree
 from ...tasks.store.layout import Meaning, StoreLayout, plain_layout
 from ...tasks.store.shard import write_levels, write_shard
 from ...tasks.values import Bricks, FrameRecord, FrameStatus, Label, Labels, ShardRecord, StoredFile
@@ -77,6 +77,8 @@ def finish(average: Average) -> Certificate:
 
 
 def _put(writer: Writer, folder: Path, over: bool) -> None:
+    with writer.fenced():
+        sync_tree(folder)  # which takes its time: what is there stays until the two renames
     old = writer.take_away() if over else None
     try:
         writer.put_folder(folder)

@@ -90,9 +90,12 @@ def existing(store: Path, recipe: Recipe) -> tuple[StoreLayout, dict[str, Any]] 
 
 
 def replacing(store: Path, recipe: Recipe) -> bool:
-    """Whether what is at `store` gives way to the average of this very recipe, which was begun with --overwrite."""
+    """Whether what is at `store` gives way to the average of this recipe, which was begun with --overwrite; in any type of the
+    store, for which what is summed up can be used as well."""
     begun = there(store).begun
-    return begun is not None and store.exists() and not differing(begun_with(begun), store_deciding(recipe))
+    if begun is None or not store.exists():
+        return False
+    return not [key for key, _, _ in differing(begun_with(begun), store_deciding(recipe)) if not f"{key}.".startswith("store.")]
 
 
 def may_give_way(store: Path) -> None:

@@ -24,6 +24,17 @@ def test_volumes_of_other_bytes_are_written_again_and_said(tiny_of, done, tmp_pa
     assert "written again" not in third.stdout
 
 
+def test_a_volume_whose_frame_is_not_done_any_more_is_taken_away(tiny_of, done, tmp_path, inside):
+    made = tiny_of(tmp_path / "a.zarr")
+    assert inside("export", made.path, "--to", "out", cwd=tmp_path).returncode == 0
+    (tmp_path / "out" / "volumes" / "frame_000099.mrc").write_bytes(b"mine")
+    (made.path / "ledger" / f"c.{done[-1]}.0").unlink()
+    again = inside("export", made.path, "--to", "out", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    left = [f"frame_{frame:06}.mrc" for frame in done[:-1]]
+    assert sorted(file.name for file in (tmp_path / "out" / "volumes").iterdir()) == [*left, "frame_000099.mrc"]
+
+
 @pytest.mark.parametrize("change", [{"factor": 2.0}, {"shape": (12, 9, 11)}, {"until": 3}], ids=str)
 def test_a_store_that_is_made_anew_in_between_ends_the_export(tiny_of, tmp_path, inside, monkeypatch, change):
     from cryovox.pipeline.export import maps

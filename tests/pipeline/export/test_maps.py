@@ -142,8 +142,19 @@ def test_nothing_is_written_into_a_store(tiny, inside, place):
     before = sorted(tiny.path.rglob("*"))
     done = inside("export", tiny.path, "--to", tiny.path.parent / place, cwd=tiny.path.parent)
     assert done.returncode == 2
-    assert "the folder is the store's own" in done.stderr
+    assert "the folder is a store's own" in done.stderr
     assert sorted(tiny.path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("place", ["b.zarr", "b.zarr/out", "b.zarr.run/out"])
+def test_nor_into_another_one(tiny, tiny_of, tmp_path, inside, place):
+    tiny_of(tmp_path / "b.zarr")
+    (tmp_path / "b.zarr.run").mkdir(exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    done = inside("export", tiny.path, "--to", place, "--trajectory", "b.zarr/x.dcd", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the folder is a store's own" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_disk_without_room_is_said_before_anything_is_written(tiny, tmp_path, inside, monkeypatch):

@@ -1,6 +1,7 @@
 """What is drawn on demand is what a run stores, to the last bit, by the same code; and is drawn once while it is remembered."""
 
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def test_what_is_remembered_is_not_drawn_again_and_never_more_than_allowed(tmp_p
     assert np.array_equal(volumes[[1, 2, 1]][2], first)
     volumes[1][...] = 7  # ours to change
     bricks = volumes.bricks([1])
-    bricks.values[...], bricks.indices[...] = 7, 0
+    bricks.values[...], bricks.indices[...], bricks.frames[...] = 7, 0, 64
     assert np.array_equal(pickle.loads(pickle.dumps(volumes))[1], first)
     assert drawn == [1, 2]
     one = volumes.bricks([0]).values.nbytes
@@ -117,6 +118,21 @@ def test_what_is_remembered_is_not_drawn_again_and_never_more_than_allowed(tmp_p
     for frame in (0, 1, 1, 0):
         small[frame]
     assert drawn == [0, 1, 0]
+
+
+def test_one_decoding_child_reads_for_every_loop(tmp_path, quickstart, monkeypatch):
+    """It dies with the thread that started it, and a loop's reading thread ends with the loop."""
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, ADK.format(data=quickstart, store="") + "grid: {voxel_size: 6.0}\n")
+    dataset = cryovox.open_ensemble(path, ["ensemble.frames.step=49"], kept_bytes=0).dataset()
+    children = []
+    for _ in range(3):
+        assert len(list(dataset.batches(1))) == 2
+        (one,) = rendered._OPEN.values()
+        children.append(one._renderer.drawing.frames.reader.pid)
+    dataset.series[0]
+    children.append(one._renderer.drawing.frames.reader.pid)
+    assert len(set(children)) == 1
 
 
 def test_the_lazy_array_is_drawn_block_by_block(tmp_path, quickstart, monkeypatch):
@@ -135,7 +151,7 @@ def test_the_lazy_array_is_drawn_block_by_block(tmp_path, quickstart, monkeypatc
     # when a frame was is known once it is read: until then frames are counted, and nobody calls that a time
     assert dataset["t"].attrs == {"long_name": "number of the frame"}
     assert dataset["t"].values.tolist() == [0, 1, 2, 3, 4]
-    assert {"versions", "code", "recipe", "sources"} <= volumes.attributes.keys()
+    assert {"versions", "code", "recipe", "recipe_hash", "inputs", "notes", "sources"} <= volumes.attributes.keys()
     volumes.close()
     assert volumes[4].any()
 
@@ -146,6 +162,13 @@ def test_the_box_is_the_stores_where_one_is_there(folder, monkeypatch, dense, tm
     assert volumes[5].tobytes() == dense[5].tobytes()
     assert volumes.frames["state"][[0, 1]].tolist() == ["", "closed"]
     monkeypatch.chdir(tmp_path)  # no store here: the same box from the recipe
+    assert cryovox.open_ensemble(folder / "recipe.yaml")[5].tobytes() == dense[5].tobytes()
+
+
+def test_what_else_lies_at_the_stores_path_is_no_matter(folder, tmp_path, monkeypatch, dense):
+    shutil.copytree(folder / "out.zarr", tmp_path / "out.zarr")
+    shutil.rmtree(tmp_path / "out.zarr" / "ledger")
+    monkeypatch.chdir(tmp_path)
     assert cryovox.open_ensemble(folder / "recipe.yaml")[5].tobytes() == dense[5].tobytes()
 
 
@@ -178,12 +201,20 @@ def test_a_frame_that_cannot_be_used_is_said_as_a_store_says_it(tmp_path, quicks
     assert volumes[3].any()
     with pytest.raises(FrameFault):
         cryovox.open_ensemble(written(tmp_path, text.format("")))
+    # where all frames are looked at first, it is known beforehand, and too many are too many
+    text = text.replace(", shape: [30, 30, 30]", "")
+    known = cryovox.open_ensemble(written(tmp_path, text.format(", on_bad_frame: skip, max_bad_fraction: 0.5")))
+    assert known.done.tolist() == [0, 1, 3]
+    coordinates[1] = np.nan
+    np.save(tmp_path / "c.npy", coordinates)
+    with pytest.raises(FrameFault, match="too many frames cannot be used"):
+        cryovox.open_ensemble(written(tmp_path, text.format(", on_bad_frame: skip, max_bad_fraction: 0.2")))
     # what one recipe does with bad frames is not the other's, though no voxel depends on it
     job = volumes.source.job
     strict = replace(job, recipe=replace(job.recipe, ensemble=replace(job.recipe.ensemble, on_bad_frame="fail")))
     assert strict.key == job.key
     with pytest.raises(FrameFault):
-        rendered.Rendered(strict, AVERAGES, volumes.source.kept_bytes).bricks(np.array([2]))
+        rendered.Rendered(strict, tmp_path, AVERAGES, volumes.source.kept_bytes).bricks(np.array([2]))
     with pytest.raises(ValueError, match="frame 2 is skipped"):
         volumes[2]
 

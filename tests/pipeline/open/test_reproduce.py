@@ -54,6 +54,19 @@ def test_the_store_alone_and_its_inputs_are_enough(folder, inside, tmp_path, qui
         assert "where:" in done.stderr
 
 
+def test_a_recipe_is_not_written_into_a_store_nor_beside_a_comparison(folder, inside, tmp_path):
+    before = sorted(folder.rglob("*"))
+    for place in ("out.zarr", "out.zarr/frame", "out.zarr.run"):
+        done = inside("reproduce", "out.zarr", "--recipe", f"{place}/x.yaml", cwd=folder)
+        assert done.returncode == 2
+        assert "hold their own files only" in done.stderr
+    done = inside("reproduce", "out.zarr", "--recipe", tmp_path / "x.yaml", "--frames", "0", cwd=folder)
+    assert done.returncode == 2
+    assert "one of the two" in done.stderr
+    assert sorted(folder.rglob("*")) == before
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_inputs_that_are_not_all_there_are_named(folder, inside, tmp_path, quickstart):
     shutil.copy(quickstart / "adk.pdb", tmp_path)
     done = inside("reproduce", folder / "out.zarr", "--inputs", tmp_path, cwd=folder)

@@ -164,7 +164,15 @@ def test_a_store_that_was_made_anew_is_not_read_as_the_old_one(change, h, tmp_pa
     second = carried_out(load_recipe(tmp_path / "recipe.yaml").recipe, tmp_path).job.store
     shutil.rmtree(first)
     second.rename(first)
-    for read in (lambda: opened[0], lambda: opened.bricks([0]), lambda: lazy[0].compute()):
+    for read in (
+        lambda: opened[0],
+        lambda: opened.bricks([0]),
+        lambda: lazy[0].compute(),
+        lambda: opened.done,
+        lambda: opened.frames,
+        lambda: opened.attributes,
+        lambda: opened.dataset(),
+    ):
         with pytest.raises(Refusal, match="made anew, or has grown, since it was opened"):
             read()
     again = cryovox.open_store(first)

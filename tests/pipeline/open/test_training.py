@@ -100,6 +100,18 @@ def test_a_class_has_one_number_in_every_selection(folder):
     assert opened.categories["state"] == ("closed", "open")
     assert opened[0]["state"] == 1
     assert volumes.select([0]).dataset(labels=["state"])[0]["state"] == -1
+    assert volumes.dataset(labels="source_file").categories == {"source_file": ("adk.xtc",)}
+
+
+def test_a_column_that_is_no_label_counts_what_all_frames_have(folder, monkeypatch):
+    volumes = cryovox.open_store(folder / "out.zarr")
+    table = volumes.source.table()
+    files = np.array(["a.xtc", "b.xtc", "", "c.xtc", "b.xtc"])[np.arange(25) % 5]
+    monkeypatch.setattr(type(volumes.source), "table", lambda self: table | {"source_file": files})
+    for frames in ([0, 1], [1, 3], [2]):
+        dataset = volumes.select(frames).dataset(labels="source_file")
+        assert dataset.categories["source_file"] == ("a.xtc", "b.xtc", "c.xtc")
+        assert dataset.labels["source_file"].tolist() == [{0: 0, 1: 1, 2: -1, 3: 2}[frame] for frame in frames]
 
 
 def test_a_loop_that_is_left_ends_its_reader_and_a_fault_is_raised_where_it_is_waited_for(folder, monkeypatch):

@@ -204,7 +204,7 @@ def test_a_flipped_bit_is_damage_for_whoever_reads_that_brick(store: Path, layou
         with pytest.raises(StoreDamage, match="checksum") as caught:
             read(store, [bad])
         assert caught.value.problem.where == str(file)
-        assert "delete" in caught.value.problem.fix
+        assert "verify --deep --repair" in caught.value.problem.fix
         read(store, [1 - bad])
     with pytest.raises(StoreDamage, match="checksum"):
         read_projection(store, bad)

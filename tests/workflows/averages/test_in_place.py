@@ -62,6 +62,37 @@ def test_a_finished_average_stays_until_the_new_one_takes_its_place(averaging, l
     assert {path.name for path in run_folder(store).iterdir()} == set()
 
 
+def test_begun_in_a_type_that_does_not_fit_it_goes_on_in_another(averaging, labelled, begin_average, averaged, tmp_path, old):
+    store, recipe = tmp_path / "a.zarr", averaging("weight")
+    narrow = replace(recipe, store=replace(recipe.store, dtype="float16"))
+    every_step(run := begin_average(narrow, labelled, store, replace=True))
+    run.lock.release()
+    assert replacing(store, recipe)
+    assert existing(store, recipe)[0].dtype == "float32"
+    again = begin_average(recipe, labelled, store)
+    assert levels.work(again.average) == []  # what was drawn is kept
+    again.end()
+    averaged(recipe, labelled, tmp_path / "new.zarr")
+    assert files(store) == files(tmp_path / "new.zarr")
+
+
+def test_the_old_one_stays_while_the_new_one_reaches_the_disk(averaging, labelled, begin_average, tmp_path, old, monkeypatch):
+    from cryovox.tasks.store import atomic
+    from cryovox.workflows.averages import finish as module
+
+    store, there_then, right = tmp_path / "a.zarr", [], atomic.sync_tree
+
+    def watched(folder):
+        there_then.append(store.exists())
+        right(folder)
+
+    monkeypatch.setattr(module, "sync_tree", watched)
+    every_step(run := begin_average(averaging("weight"), labelled, store, replace=True))
+    run.end()
+    assert there_then == [True]
+    assert files(store) != old
+
+
 def test_a_refused_overwrite_leaves_the_average_as_it_is(averaging, labelled, begin_average, tmp_path, old, monkeypatch):
     store = tmp_path / "a.zarr"
     with monkeypatch.context() as patch:
