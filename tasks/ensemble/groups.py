@@ -44,6 +44,8 @@ class Groups:
     exponents: tuple[int, ...]
     left_out: dict[str, int]
     """Why frames are in no group, and how many; only where there are some."""
+    lost: tuple[str, ...] = ()
+    """Groups that are none, since every frame of theirs has weight 0."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -63,7 +65,8 @@ class Groups:
     def notes(self) -> tuple[str, ...]:
         """What a person should know."""
         every = self.left_out.items()
-        return tuple(f"{n} frame{'s are' if n > 1 else ' is'} left out of the average: {why}" for why, n in every)
+        said = tuple(f"{n} frame{'s are' if n > 1 else ' is'} left out of the average: {why}" for why, n in every)
+        return (*said, f"no average of {', '.join(self.lost)}: the weight of every frame is 0") if self.lost else said
 
     def weight(self, group: int, total: float) -> float:
         """A sum of a group's `weights` as the table has them."""
@@ -106,7 +109,9 @@ def _grouped(codes: Int64[np.ndarray, " n"], names: Label, weights: Float64[np.n
     categories = tuple(names.categories[code] for code in values.tolist()) if names.categories else ()
     label = Label(GROUP, np.arange(len(present)) if categories else values, categories)
     left_out = {why: count for why, count in said.items() if count}
-    return Groups(label, frames, tuple(scaled), exponents, left_out)
+    lost = names.values[np.setdiff1d(codes[codes >= 0], present)].tolist()
+    called = tuple(names.categories[code] if names.categories else str(code) for code in lost)
+    return Groups(label, frames, tuple(scaled), exponents, left_out, called)
 
 
 def _absent(key: str, name: str, known: dict[str, Label]) -> Iterator[Problem]:

@@ -52,6 +52,8 @@ def test_frames_of_no_weight_and_groups_of_no_weight_are_left_out_and_counted():
     assert groups.left_out == {"they have no group": 1, "their weight is 0": 2}
     assert groups.notes[0] == "1 frame is left out of the average: they have no group"
     assert groups.label.categories == ("closed", "open")
+    assert groups.notes[-1] == "no average of torn: the weight of every frame is 0"
+    assert groups_of(AverageSettings("weight", "cluster"), LABELS, 6).lost == ("0",)
 
 
 @pytest.mark.parametrize("scale", [1e-310, 1e-200, 1.0, 1e300])
