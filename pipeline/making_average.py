@@ -161,7 +161,10 @@ class MakingAverage(Making):
             if frame not in self.skipped.reasons:
                 self.events.say("warning", f"frame {frame} is left out: {reason}")
         self.skipped.reasons |= named
-        self.unnamed[receipt.shard] = receipt.statuses[1] - len(named)  # a part may be made twice, where its file is damaged
+        # a part may be made twice, where its file is damaged: what it left out is counted once
+        part = self.average.tree.levels[0][receipt.shard]
+        frames = self.average.groups.frames[part.group][self.average.tree.frames(part)]
+        self.unnamed[receipt.shard] = receipt.statuses[1] - len(self.skipped.reasons.keys() & set(frames.tolist()))
         self.skipped.unnamed = sum(self.unnamed.values())
         self.skipped.check()
 

@@ -20,7 +20,7 @@ from ..tasks.pictures.quantities import Quantity, clock
 from ..tasks.pictures.views import AXES, Box, View, common_box
 from ..tasks.store.frames import Among, among, decoded, read_description
 from ..tasks.store.labels import read_labels
-from ..tasks.store.layout import StoreLayout, read_layout, run_folder, within_zarr
+from ..tasks.store.layout import StoreLayout, read_layout, run_folder, within_store
 from ..tasks.store.read import read_projection, read_region
 from ..tasks.values import FrameRecord, Label
 from .events.quantities import many
@@ -101,7 +101,7 @@ def preview(
     figure = _figure(store, layout, kind, frames.tolist(), titles, columns, average)
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     if to is None:
-        file.parent.mkdir(parents=True, exist_ok=True)  # of a store that came alone, or a mean's: no run has written there
+        _make_room(file.parent)
     try:
         write(figure, partial, file.suffix.lower())
         partial.replace(file)
@@ -228,10 +228,19 @@ def _unfit(file: Path, default: bool) -> Iterator[Problem]:
         fix = f"mkdir -p {shlex.quote(str(file.parent))}"
         yield Problem("there is no such folder", where, str(file.parent), "an existing folder", fix)
         return
-    if not default and (other := within_zarr(file.parent, or_run=False)) is not None:
+    if not default and (other := within_store(file.parent, or_run=False)) is not None:
         yield Problem("a store holds its own files only", where, f"a place inside {other}", "one beside it", "--to preview.png")
     elif os.path.lexists(file) and not _ours(file):
         yield Problem("something else is there already", where, fix="choose another name, or move it away")
+
+
+def _make_room(folder: Path) -> None:
+    """For the picture of a store that came alone, or of a mean: no run has written there. Raises `Refusal` where nobody may."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what, fix = "no picture can be put beside the store", "--to preview.png"
+        raise Refusal(Problem(what, str(folder), str(error.strerror), "a folder that may be made", fix)) from error
 
 
 def _ours(file: Path) -> bool:

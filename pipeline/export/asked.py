@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...tasks.errors import Problem, Refusal
-from ...tasks.store.layout import StoreLayout, within_zarr
+from ...tasks.store.layout import StoreLayout, within_store
 from ...workflows.recipe import TrajectoryRecipe
 from ..events.quantities import size
 from ..inputs import remembered
@@ -83,7 +83,7 @@ def another(folder: Path, before: dict[str, Any], asked: dict[str, Any]) -> Prob
 def misplaced(store: Path, folder: Path) -> Iterator[Problem]:
     """Why nothing can be written to the folder."""
     where, real = f"--to {folder}", Path(os.path.realpath(folder))
-    if (other := within_zarr(real)) is not None:
+    if (other := within_store(real)) is not None:
         fix = "write to a folder apart from it"
         yield Problem("the folder is a store's own", where, str(real), f"a folder outside {other}, and of its run's", fix)
     if (pattern := _taken(store, real)) is not None:

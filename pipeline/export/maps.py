@@ -118,16 +118,16 @@ class Maps:
         kept, anew = self._stack(stop) if self.wanted.stack else self._volumes(stop)
         # its rows are the volumes', and the script opens it; where it is whole it is from the call that was interrupted
         atoms = None if self.placed is None else self.placed.written if self.placed.is_whole else self.placed.write(stop)
+        gone = 0 if self.wanted.stack else self._withdraw()
         atomic.replace(folder / CSV, csv_text(self.columns).encode())
         atomic.replace(folder / STAR, star_text("frames", self.columns).encode())
         atomic.replace(folder / SCRIPT, series_script(self._series()).encode())
-        return ExportedMaps(self, kept, anew, atoms)
+        return ExportedMaps(self, kept, anew, gone, atoms)
 
     def _volumes(self, stop: Callable[[], str | None]) -> tuple[int, int]:
         """How many were there, and how many were there of other bytes."""
         folder, kept, anew = self.wanted.folder, 0, 0
         (folder / VOLUMES).mkdir(exist_ok=True)
-        self._withdraw()
         origin, h = self.box.origin(self.wanted.origin, self.layout.grid.voxel_size), self.layout.grid.voxel_size
         for i, frame in enumerate(self.chosen.numbers.tolist()):
             file, ours = folder / str(self.columns["volume"][i]), f"export {self.digest}, frame {frame}, "
@@ -141,13 +141,15 @@ class Maps:
             write_array_to_mrc(self.volume(i), h, file, origin=origin, overwrite=True, note=note)
         return kept, anew
 
-    def _withdraw(self) -> None:
-        """Volumes of frames that were done when an earlier call wrote them and are not any more: the script opens all that lie
-        there."""
+    def _withdraw(self) -> int:
+        """Takes away volumes of frames that were done when an earlier call wrote them and are not any more, since the script
+        opens all that lie there; how many."""
         ours = {self.wanted.folder / str(file) for file in self.columns["volume"]}
-        for file in (self.wanted.folder / VOLUMES).glob("frame_*.mrc"):
-            if file not in ours and read_note(file).startswith(f"export {self.digest}, "):
-                file.unlink()
+        others = [file for file in (self.wanted.folder / VOLUMES).glob("frame_*.mrc") if file not in ours]
+        stale = [file for file in others if read_note(file).startswith(f"export {self.digest}, ")]
+        for file in stale:
+            file.unlink()
+        return len(stale)
 
     def _stack(self, stop: Callable[[], str | None]) -> tuple[int, int]:
         """As `_volumes`."""
@@ -205,6 +207,8 @@ class ExportedMaps:
     """Volumes that an interrupted call had left."""
     anew: int
     """Volumes that an earlier call had left, of other bytes than the store has now."""
+    gone: int
+    """Volumes that an earlier call had left, of frames that are not done any more: they are taken away."""
     atoms: Exported | None
 
     def lines(self) -> Iterator[str]:
@@ -218,6 +222,8 @@ class ExportedMaps:
         yield f"volumes      {folder / maps.voxels}: {what}, {size(file_bytes)}{there}"
         if self.anew:
             yield f"{'':<12} {self.anew} of them written again: the store was made anew since the earlier export"
+        if self.gone:
+            yield f"{'':<12} {self.gone} of an earlier export taken away: their frames are not done any more"
         yield f"tables       {folder / CSV}, {folder / STAR}"
         yield f"script       {folder / SCRIPT}, for ChimeraX"
         yield from self.atoms.lines() if self.atoms is not None else ()

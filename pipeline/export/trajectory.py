@@ -17,7 +17,7 @@ from ...tasks.ensemble.placed_files import pdb_text, write_dcd
 from ...tasks.ensemble.trajectory import names_of_atoms
 from ...tasks.errors import Problem, Refusal
 from ...tasks.store import atomic
-from ...tasks.store.layout import read_layout, run_folder, within_zarr
+from ...tasks.store.layout import read_layout, run_folder, within_store
 from ...tasks.values import FrameBatch
 from ...workflows import resume
 from ...workflows.atoms import PlacedFrames, atoms_of
@@ -87,7 +87,7 @@ class Placed:
         return Exported(self.file, self.topology, self.table, len(self.chosen.numbers))
 
     def write(self, stop: Callable[[], str | None] = lambda: None, say: Callable[[str], None] = lambda _: None) -> Exported:
-        """A DCD, a PDB of the first frame, and a table of which is which; the DCD is there last, or nothing is.
+        """A DCD, a PDB of the first frame, and a table of which is which; the table is there last, or nothing is.
 
         `stop` says why to stop between two batches of frames, `say` is told what a person should know. Raises `Interrupted` then,
         `Refusal` where another export writes the same files, `FrameFault` for a frame that can no longer be read.
@@ -105,6 +105,8 @@ class Placed:
                 (first,) = reader.read(frames[:1]).positions
                 names = names_of_atoms(self.recipe.ensemble, self.folder, ensemble, atoms_of(self.recipe, ensemble))
                 write_dcd(partial, len(frames), len(first), step if step > 0 else 1.0, _batches(reader, frames, stop))
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
             made.append(self.topology)
             atomic.replace(self.topology, pdb_text(names, first).encode())
             rows = io.StringIO()
@@ -112,11 +114,9 @@ class Placed:
             writer.writerow(["row", "frame", "file", "source_frame", "time_ps"])
             for row, (frame, one) in enumerate(zip(frames.tolist(), self.chosen.records, strict=True)):
                 writer.writerow([row, frame, ensemble.frame_files[one.source], one.source_frame, one.time])
-            made.append(self.table)
-            atomic.replace(self.table, rows.getvalue().encode())
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
             partial.rename(self.file)
+            made += [self.file, self.table]
+            atomic.replace(self.table, rows.getvalue().encode())  # last: by its rows the others are known to be these frames'
         except BaseException:
             for path in made:
                 with suppress(FileNotFoundError):
@@ -194,7 +194,7 @@ def _free(file: Path, begun: bool) -> None:
                 f"mkdir -p {shlex.quote(str(file.parent))}",
             )
         )
-    if (other := within_zarr(file.parent)) is not None:
+    if (other := within_store(file.parent)) is not None:
         got, fix = f"a place inside {other}, or its run's folder", "write to a folder apart from it"
         problems.append(Problem("a store holds its own files only", f"--trajectory {file}", got, "a place apart", fix))
     for path in (file, file.with_suffix(".pdb"), file.with_suffix(".csv")):

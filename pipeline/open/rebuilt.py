@@ -8,7 +8,7 @@ from pathlib import Path
 from ...tasks.errors import Problem, Refusal
 from ...tasks.store import atomic, products
 from ...tasks.store.frames import read_statuses
-from ...tasks.store.layout import PRODUCTS, read_layout, within_zarr
+from ...tasks.store.layout import PRODUCTS, read_layout, within_store
 from ...tasks.values import FrameStatus
 from ...workflows import resume
 from ...workflows.inputs import names_in, placed, with_inputs
@@ -35,6 +35,9 @@ def rebuilt(store: Path, inputs: Path | None = None) -> LoadedRecipe:
     average = products.read(store)
     attributes = read_layout(store)[1] if average is None else average
     then = resume.begun_with(attributes)
+    if average is None and then.get("workflow", "volumes") != "volumes":
+        what, got, fix = "half of an average does not say how it was made", "a mean or a variance alone", "name the average"
+        raise Refusal(Problem(what, str(store), got, "the average, or a store of volumes", fix))
     if inputs is None:
         loaded = remembered(store)
         if others := differing(then, store_deciding(loaded.recipe)):
@@ -73,7 +76,7 @@ def write_recipe(loaded: LoadedRecipe, store: Path, file: Path) -> None:
     if not file.parent.is_dir():
         fix = f"mkdir -p {shlex.quote(str(file.parent))}"
         raise Refusal(Problem("there is no such folder", f"--recipe {file}", str(file.parent), "an existing folder", fix))
-    if (other := within_zarr(file.parent)) is not None:
+    if (other := within_store(file.parent)) is not None:
         what, got = "a store and its run's folder hold their own files only", f"a place inside {other} or its run's folder"
         raise Refusal(Problem(what, f"--recipe {file}", got, "a folder apart from both", f"--recipe {file.name}"))
     from ruamel.yaml import YAML

@@ -43,7 +43,7 @@ def as_xarray(series: "VolumeSeries", frames_per_chunk: int | None) -> "xarray.D
     columns = dict(series.frames)
     numbers = series.numbers.astype(float)
     times = columns.pop("t", numbers)
-    if np.isnan(times).all():  # of groups of frames
+    if series.attributes.get("product") is not None:  # of groups of frames
         times = numbers
     timed = series.source.time_units and times is not numbers
     clock = {"units": series.source.time_units} if timed else {"long_name": "number of the frame"}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -212,15 +213,24 @@ def run_folder(path: Path) -> Path:
     return path.with_name(path.name + ".run")
 
 
-def within_zarr(path: Path, or_run: bool = True) -> Path | None:
-    """The Zarr store or group that holds `path` or is it, or whose run's folder does (`or_run`); None where none is."""
+def within_store(path: Path, or_run: bool = True) -> Path | None:
+    """Our store or average that holds `path` or is it, or whose run's folder does (`or_run`); None where none is."""
     real = Path(os.path.realpath(path))
     for folder in (real, *real.parents):
-        name = folder.name.removesuffix(".run") if or_run else folder.name
-        for store in {folder, folder.with_name(name or folder.name)} if folder.name else ():
-            if (store / "zarr.json").is_file():
-                return store
+        if _is_ours(folder):
+            return folder
+        if or_run and folder.suffix == ".run" and _is_ours(store := folder.with_suffix("")):
+            return store
     return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """By its root's word, or by its ledger where that word is lost."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return "cryovox" in json.loads((folder / "zarr.json").read_text("utf-8"))["attributes"]
+    with suppress(OSError):
+        return (folder / "ledger" / "zarr.json").is_file()
+    return False
 
 
 def plain_layout(layout: StoreLayout) -> dict[str, Any]:

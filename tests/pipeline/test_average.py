@@ -18,9 +18,12 @@ import psutil
 import pytest
 
 import cryovox as cryovox_module
+from cryovox.pipeline.documents.recipe import load_recipe
 from cryovox.pipeline.prepare import Onto, prepare
 from cryovox.tasks.errors import Refusal, StoreDamage
+from cryovox.tasks.store import products
 from cryovox.tasks.store.read import read_frames
+from cryovox.workflows.recipe import store_deciding
 
 COMMAND = shutil.which("cryovox", path=str(Path(sys.executable).parent)) or "cryovox"
 RECIPE = """\
@@ -87,7 +90,7 @@ def test_status_verify_plan_and_readers_know_it(golden, inside, planned, digests
         read_frames(folder / "a.zarr", [0])
 
 
-def test_its_mean_is_shown_and_exported_as_a_store_is(golden, cryovox, inside, digests, tmp_path):
+def test_its_mean_is_shown_and_exported_as_a_store_is(golden, quickstart, cryovox, inside, digests, tmp_path):
     folder, files = golden
     assert inside("preview", "a.zarr/mean", cwd=folder).returncode == 0
     assert (folder / "a.zarr.run" / "mean" / "preview.png").is_file()
@@ -110,6 +113,20 @@ def test_its_mean_is_shown_and_exported_as_a_store_is(golden, cryovox, inside, d
     assert cryovox_module.open_store(folder / "a.zarr" / "mean").to_xarray()["t"].values.tolist() == [0, 1]
     shutil.copytree(folder / "a.zarr", tmp_path / "came" / "a.zarr")  # without what the run left beside it
     assert inside("preview", "came/a.zarr/mean", cwd=tmp_path).returncode == 0
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    for file in (quickstart / "adk.pdb", quickstart / "adk.xtc", folder / "labels.csv"):
+        shutil.copy(file, inputs)
+    for whole in ("came/a.zarr", "came/a.zarr/variance"):  # the average's recipe, for its own path
+        words = ("reproduce", whole, "--inputs", "inputs", "--recipe", f"{Path(whole).name}.yaml")
+        assert inside(*words, cwd=tmp_path).returncode == 0
+        again = load_recipe(tmp_path / words[-1]).recipe
+        assert store_deciding(again) == products.read(folder / "a.zarr")["recipe"]
+        assert again.store.path == "came/a.zarr"
+    shutil.copytree(folder / "a.zarr" / "mean", tmp_path / "alone.zarr")
+    alone = inside("reproduce", "alone.zarr", "--inputs", "inputs", "--recipe", "alone.yaml", cwd=tmp_path)
+    assert alone.returncode == 2
+    assert "name the average" in alone.stderr
     assert (tmp_path / "came" / "a.zarr.run" / "mean" / "preview.png").is_file()
     atoms = inside("export", "a.zarr/mean", "--trajectory", tmp_path / "a.dcd", cwd=folder)
     assert atoms.returncode == 2

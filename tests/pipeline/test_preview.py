@@ -278,6 +278,22 @@ def test_what_cannot_be_drawn_is_refused_and_nothing_is_left(store, inside, tmp_
     assert (tmp_path / "mine.pdf").read_bytes() == b"%PDF-1.7 mine"
 
 
+def test_where_nothing_can_be_put_beside_the_store_a_place_is_asked_for(store, inside, tmp_path, monkeypatch):
+    shutil.copytree(store, tmp_path / "b.zarr")
+    made = Path.mkdir
+
+    def refused(path, *more, **named):
+        if path.name == "b.zarr.run":
+            raise PermissionError(13, "Permission denied", str(path))
+        made(path, *more, **named)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    done = inside("preview", "b.zarr", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--to preview.png" in done.stderr
+    assert inside("preview", "b.zarr", "--to", "x.png", cwd=tmp_path).returncode == 0
+
+
 def test_more_frames_than_a_page_shows_are_refused_with_a_choice_that_fits(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     written(tmp_path / "a.zarr", np.ones((121, 4, 4, 4), np.float32), until=1)

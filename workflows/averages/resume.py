@@ -90,12 +90,17 @@ def existing(store: Path, recipe: Recipe) -> tuple[StoreLayout, dict[str, Any]] 
 
 
 def replacing(store: Path, recipe: Recipe) -> bool:
-    """Whether what is at `store` gives way to the average of this recipe, which was begun with --overwrite; in any type of the
-    store, for which what is summed up can be used as well."""
-    begun = there(store).begun
-    if begun is None or not store.exists():
+    """Whether what is at `store` gives way to the average of this recipe, which was begun with --overwrite.
+
+    It may have been begun for another type of the store, since what is summed up can be used for any; but not where what is there
+    is of this very recipe: then nothing is left to do.
+    """
+    found, plain = there(store), store_deciding(recipe)
+    if found.begun is None or not store.exists():
         return False
-    return not [key for key, _, _ in differing(begun_with(begun), store_deciding(recipe)) if not f"{key}.".startswith("store.")]
+    differences = [key for key, _, _ in differing(begun_with(found.begun), plain)]
+    finished = bool(found.said) and not differing(begun_with(found.said), plain)
+    return not differences or (not finished and all(f"{key}.".startswith("store.") for key in differences))
 
 
 def may_give_way(store: Path) -> None:

@@ -31,6 +31,7 @@ def test_a_volume_whose_frame_is_not_done_any_more_is_taken_away(tiny_of, done, 
     (made.path / "ledger" / f"c.{done[-1]}.0").unlink()
     again = inside("export", made.path, "--to", "out", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
+    assert "1 of an earlier export taken away" in again.stdout
     left = [f"frame_{frame:06}.mrc" for frame in done[:-1]]
     assert sorted(file.name for file in (tmp_path / "out" / "volumes").iterdir()) == [*left, "frame_000099.mrc"]
 

@@ -7,6 +7,7 @@ import gemmi
 import mrcfile
 import numpy as np
 import pytest
+import zarr
 
 
 def export(inside, made, cwd, *options):
@@ -151,10 +152,15 @@ def test_nor_into_another_one(tiny, tiny_of, tmp_path, inside, place):
     tiny_of(tmp_path / "b.zarr")
     (tmp_path / "b.zarr.run").mkdir(exist_ok=True)
     before = sorted(tmp_path.rglob("*"))
-    done = inside("export", tiny.path, "--to", place, "--trajectory", "b.zarr/x.dcd", cwd=tmp_path)
+    done = inside("export", tiny.path, "--to", place, cwd=tmp_path)
     assert done.returncode == 2
     assert "the folder is a store's own" in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_zarr_group_of_ones_own_is_a_folder_like_any_other(tiny, tmp_path, inside):
+    zarr.create_group(tmp_path / "mine")
+    assert inside("export", tiny.path, "--to", "mine/out", cwd=tmp_path).returncode == 0
 
 
 def test_a_disk_without_room_is_said_before_anything_is_written(tiny, tmp_path, inside, monkeypatch):

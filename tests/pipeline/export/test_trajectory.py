@@ -75,6 +75,7 @@ def test_chosen_frames_keep_their_numbers(store, inside):
     [
         (("out.zarr", "--trajectory", "x.xtc"), "written as DCD"),
         (("out.zarr", "--trajectory", "no/such/x.dcd"), "no such folder"),
+        (("out.zarr", "--trajectory", "out.zarr/x.dcd"), "its own files only"),
         (("out.zarr", "--trajectory", "x.dcd", "--frames", "all"), "frames cannot be read"),
         (("out.zarr", "--trajectory", "x.dcd", "--frames", "9:"), "nothing to export"),
         (("recipe.yaml", "--trajectory", "x.dcd"), "recipe.yaml"),

@@ -76,6 +76,16 @@ def test_begun_in_a_type_that_does_not_fit_it_goes_on_in_another(averaging, labe
     assert files(store) == files(tmp_path / "new.zarr")
 
 
+def test_what_is_finished_is_not_drawn_again_when_another_type_is(averaging, labelled, begin_average, averaged, tmp_path):
+    store, recipe = tmp_path / "a.zarr", averaging("weight")
+    averaged(recipe, labelled, store)
+    narrow = replace(recipe, store=replace(recipe.store, dtype="float16"))
+    begin_average(narrow, labelled, store, replace=True).lock.release()
+    assert replacing(store, narrow)
+    assert not replacing(store, recipe)
+    assert "certificate" in existing(store, recipe)[1]
+
+
 def test_the_old_one_stays_while_the_new_one_reaches_the_disk(averaging, labelled, begin_average, tmp_path, old, monkeypatch):
     from cryovox.tasks.store import atomic
     from cryovox.workflows.averages import finish as module
