@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .events.signals import only_noted
+
 MEMORY = Path("/dev/shm")
 """Where files lie in memory, on Linux. A container has often 64 MB of it."""
 SPARE = 16 << 20
@@ -21,8 +23,10 @@ def scratch(name: str, needed: int) -> Iterator[Path]:
     that folder's disk. Raises `OSError`.
     """
     prefix = f"cryovox-{name}-{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=_memory(needed), ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    with only_noted():  # a signal between the making and the first that knows of it would leave it for ever
+        folder = tempfile.TemporaryDirectory(prefix=prefix, dir=_memory(needed), ignore_cleanup_errors=True)
+    with folder as path:
+        yield Path(path)
 
 
 def _memory(needed: int) -> Path | None:

@@ -33,7 +33,7 @@ def test_no_libraries_fit_a_limit_of_a_few_bytes(inside, recipe, tmp_path, comma
 
 def test_an_average_whose_sums_pass_the_limit_is_refused_and_with_one_thread_it_fits(inside, recipe, tmp_path):
     """They are 16 bytes a voxel of the touched bricks, for each thread."""
-    path = recipe(h=0.4, more=", frames: {stop: 2}", extra="workflow: average\n")
+    path = recipe(h=0.25, more=", frames: {stop: 2}", extra="workflow: average\n")
     asked = inside("plan", path, "--cluster-set", "memory_limit=900MB", "--cluster-set", "workers=1", cwd=tmp_path)
     assert asked.returncode == 0, asked.stderr
     held = float(re.search(r"memory +([\d.]+) MB of voxels a worker", asked.stdout)[1])

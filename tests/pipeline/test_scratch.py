@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from shutil import disk_usage
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from cryovox.pipeline import scratch as module
+from cryovox.pipeline.events.exits import Interrupted
 from cryovox.pipeline.scratch import SPARE, scratch
 
 MB = 10**6
@@ -40,3 +42,26 @@ def test_a_system_without_such_memory_has_a_temporary_folder(places, monkeypatch
     monkeypatch.setattr(module, "MEMORY", Path("/nowhere"))
     with scratch("trial", 0) as folder:
         assert folder.parent == places[1]
+
+
+def test_a_signal_while_it_is_made_is_noted_and_leaves_nothing(places, monkeypatch):
+    heard, made = [], tempfile.mkdtemp
+
+    def struck(*arguments, **named):
+        folder = made(*arguments, **named)
+        signal.raise_signal(signal.SIGTERM)
+        return folder
+
+    def note(number, _):
+        heard.append(number)
+        raise Interrupted("ended")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", struck)
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        with scratch("signal", MB) as folder:
+            assert folder.is_dir()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+    assert [list(place.iterdir()) for place in places] == [[], []]
