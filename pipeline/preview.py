@@ -70,10 +70,9 @@ def preview(
 ) -> Previewed:
     """Draws the frames of `choice`, or some from the first that is done to the last, and writes the picture, whole or not at all.
 
-    `to`: a file .png, .pdf or .svg; without, `preview.png` in the run's folder (of a mean or variance, in
-    one of its own there). Raises `Refusal` where `store` is none of ours,
-    has no such frame that is done, or the picture cannot be written there; `StoreDamage` for a shard that cannot be read,
-    `OSError`.
+    `to`: a file .png, .pdf or .svg; without, `preview.png` in the run's folder (of a mean or variance, in one of its own there).
+    Raises `Refusal` where `store` is none of ours, has no such frame that is done, or the picture cannot be written there;
+    `StoreDamage` for a shard that cannot be read, `OSError`.
     """
     layout, attributes = read_layout(store)
     store = Path(os.path.realpath(store))  # its run's folder lies beside the store itself, not beside a link

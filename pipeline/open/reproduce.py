@@ -10,6 +10,7 @@ import numpy as np
 
 from ...tasks.errors import Problem, Refusal
 from ...tasks.evenly import evenly
+from ...tasks.render.certificate import rounding
 from ...tasks.store import products
 from ...tasks.store.frames import read_statuses
 from ...tasks.store.layout import StoreLayout, read_layout, run_folder
@@ -25,8 +26,6 @@ from .rebuilt import rebuilt, whole
 
 SAMPLE = 8
 """Frames that are made again unless somebody names others."""
-HALF = 2.0**-11
-"""Relative error of a number rounded to float16."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +106,8 @@ def reproduce(store: Path, frames: Sequence[int] | slice | None, inputs: Path | 
         compared = tuple(_compared(frame, read_bricks(store, [frame]), drawing.bricks(np.array([frame]))) for frame in chosen)
     finally:
         drawing.close()
-    rounding = HALF if layout.dtype == "float16" else 0.0
-    if (keepbits := loaded.recipe.store.keepbits) is not None:
-        rounding = max(rounding, 2.0 ** -(keepbits + 1))
-    return Reproduced(store, compared, 2 * (job.limits.voxels + rounding), _changed(attributes))
+    limit = 2 * job.limits.voxels + rounding(layout.dtype, loaded.recipe.store.keepbits)
+    return Reproduced(store, compared, limit, _changed(attributes))
 
 
 def _chosen(store: Path, layout: StoreLayout, frames: Sequence[int] | slice | None) -> list[int]:
